@@ -1,0 +1,158 @@
+"""The contract of a family of engines with the compiler: five questions that it answers, and the tools it is given.
+
+A family is a `Backend` object named by the entry point `crossbank.backends`. The phases ask it whether it takes an
+operation (assign), how a weight is cut and how much room that takes (tile, place), and to write its instructions
+(lower). It never sees the whole module, and no phase asks which family it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from xdsl.ir import Operation, SSAValue
+
+from crossbank.backends.system import EngineSpec, System
+from crossbank.dialects.imc import ViewAttr
+from crossbank.runtime.expr import Expr
+from crossbank.runtime.isa import InstructionSet
+
+
+@dataclass(frozen=True)
+class Legality:
+    """Whether an engine takes an operation: `preference` orders the engines that do (higher is better).
+
+    A refusal says why and what would make it legal.
+    """
+
+    legal: bool
+    preference: int = 0
+    reason: str = ""
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How one [K, N] weight is cut for an engine.
+
+    `grid` is (row tiles, column tiles), `tile` (rows, columns) of one; an instance needs `units` consecutive units (a
+    unit is what the family says: an array, a DRAM row across all banks) within one group if `within_group`. `units_per_group` units
+    make a group (a device, a chip); `bytes` is what the weight occupies, `padded_bytes` with padding.
+    """
+
+    grid: tuple[int, int]
+    tile: tuple[int, int]
+    units: int
+    units_per_group: int
+    within_group: bool
+    bytes: int
+    padded_bytes: int
+    unit_name: str = "unit"
+    group_name: str = "chip"
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where the instances of one weight lie: the first unit of each call's instance, counted over all groups."""
+
+    tiling: Tiling
+    first_unit: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class WeightInfo:
+    """A static matrix, as the phases hand it to a family: [K, N], stored transposed ([N, K]) if `transposed`."""
+
+    name: str
+    tensors: tuple[str, ...]
+    dtype: str
+    in_features: int
+    out_features: int
+    transposed: bool
+    load: Callable[[str], NDArray[Any]] | None = field(default=None, compare=False)
+    """Reads one of `tensors` as stored; None where the model is shape-only."""
+
+
+class Lowering(Protocol):
+    """What a family writes instructions with: values become views of buffers, instructions one operation each.
+
+    All operations added carry the location of the operation being lowered.
+    """
+
+    system: System
+    block: str
+    calls: int
+    """How many times the block being written is called (rows of its constants table)."""
+
+    def view(self, value: SSAValue) -> ViewAttr:
+        """Where a tensor lies."""
+        ...
+
+    def bind(self, value: SSAValue, view: ViewAttr) -> None:
+        """Let a result be a view of memory that exists (reshape, transpose, slice): no instruction."""
+        ...
+
+    def result(self, value: SSAValue) -> ViewAttr:
+        """A fresh C-contiguous buffer for a result, in the working memory."""
+        ...
+
+    def scratch(self, dtype: str, shape: Sequence[int | Expr], space: str = "mem") -> ViewAttr:
+        """A temporary; space "private" is scratch of the trips of a parallel loop."""
+        ...
+
+    def constant(self, name: str, per_call: Sequence[NDArray[Any]]) -> ViewAttr:
+        """Read-only data made by the compiler: one array (for all calls) or one per call of the block, of one shape."""
+        ...
+
+    def param(self, name: str, values: Sequence[int] | NDArray[np.int64]) -> Expr:
+        """A register that each call of the block sets to its own value."""
+        ...
+
+    def emit(self, engine: str, instruction: str, **operands: ViewAttr | Expr | int | float | str | None) -> None:
+        """Add `isa.mnemonic`: views for tensors (None if absent), expressions or ints for counts, floats, and the
+        lower-case member name for an enum."""
+        ...
+
+    def loop(self, trips: int | Expr, parallel: bool = False) -> AbstractContextManager[Expr]:
+        """A loop around what is emitted inside; gives its counter."""
+        ...
+
+    def placement(self, weight: str) -> Placement | None:
+        """Where a weight's instances lie, for the symbol of an `imc.use`d weight; None if it lies in plain memory."""
+        ...
+
+    def info(self, weight: str) -> WeightInfo:
+        """The weight behind a symbol."""
+        ...
+
+    def setup(
+        self, engine: str, instruction: str, rows: int, **operands: ViewAttr | Expr | int | float | str | None
+    ) -> None:
+        """Add an instruction to the program's `setup` function, which runs once before the first step."""
+        ...
+
+
+class Backend(Protocol):
+    """A family of engines."""
+
+    kind: str
+    isa: InstructionSet
+
+    def accepts(self, op: Operation, engine: EngineSpec) -> Legality:
+        """Whether `engine` can run this llm, onnx or imc operation."""
+        ...
+
+    def tile(self, weight: WeightInfo, engine: EngineSpec) -> Tiling | None:
+        """How a weight is cut; None where it just lies in memory."""
+        ...
+
+    def lower(self, op: Operation, engine: EngineSpec, to: Lowering) -> None:
+        """Write the instructions of one operation."""
+        ...
+
+
+Backends = Mapping[str, Backend]

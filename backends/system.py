@@ -1,0 +1,201 @@
+"""Systems as data: engines, memories and links, where every number has a unit and a source or is marked assumed.
+
+A system file is TOML. A number is `{ value = 256, unit = "rows", source = "…" }`; instead of `source` stand
+`assumed = "why"` or `calibrated = "from what"`. `load_system` checks the form and refuses unknown keys.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+from typing import Any, cast
+
+from crossbank.runtime.program import ProgramError
+
+KINDS = ("xbar", "pim", "matrix", "simd", "host")
+MEMORY_KEYS = (
+    "name",
+    "description",
+    "capacity_bytes",
+    "bandwidth_bytes_per_s",
+    "energy_pj_per_byte",
+    "per",
+    "latency_ns",
+)
+TOP_KEYS = ("name", "title", "description", "engine", "memory", "link", "group", "area")
+NUMBER_KEYS = ("value", "unit", "source", "assumed", "calibrated", "note")
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A number with its unit and where it comes from; `basis` is "source", "assumed" or "calibrated"."""
+
+    value: float | int | str | bool
+    unit: str
+    basis: str
+    origin: str
+    path: str
+
+
+@dataclass(frozen=True)
+class EngineSpec:
+    """One engine of a system: `config` holds plain values by dotted section, e.g. config["timing"]["trcd_ps"]."""
+
+    name: str
+    kind: str
+    config: Mapping[str, Any]
+
+    def number(self, section: str, key: str) -> float:
+        """A number of the engine's table; ProgramError CB0202 where the file lacks it."""
+        try:
+            return float(self.config[section][key])
+        except KeyError:
+            raise ProgramError(
+                "CB0202", f"engine {self.name} lacks {section}.{key}", help="add it to the system file, with its source"
+            ) from None
+
+    def integer(self, section: str, key: str) -> int:
+        """A whole number of the engine's table."""
+        return round(self.number(section, key))
+
+
+@dataclass(frozen=True)
+class System:
+    """A target: its engines, memories and links, with all numbers' origins in `quantities` by dotted path."""
+
+    name: str
+    title: str
+    description: str
+    engines: Mapping[str, EngineSpec]
+    memories: Mapping[str, Mapping[str, Any]]
+    links: tuple[Mapping[str, Any], ...]
+    group: Mapping[str, Any]
+    """What is multiplied when one is not enough (a chip, a device): `name`, and numbers that hold per group."""
+    quantities: Mapping[str, Quantity]
+
+    def engine(self, kind: str) -> EngineSpec | None:
+        """The first engine of a kind."""
+        return next((engine for engine in self.engines.values() if engine.kind == kind), None)
+
+    def as_config(self) -> dict[str, Any]:
+        """Plain values, for a program's manifest."""
+        return {
+            "name": self.name,
+            "title": self.title,
+            "engines": {e.name: {"kind": e.kind, **e.config} for e in self.engines.values()},
+            "memories": {name: dict(memory) for name, memory in self.memories.items()},
+            "links": [dict(link) for link in self.links],
+            "group": dict(self.group),
+            "assumed": sorted(q.path for q in self.quantities.values() if q.basis == "assumed"),
+        }
+
+
+def _bad(where: str, message: str, help: str) -> ProgramError:
+    return ProgramError("CB0201", message, where, help)
+
+
+def _quantity(table: Mapping[str, Any], path: str, where: str) -> Quantity:
+    for key in table:
+        if key not in NUMBER_KEYS:
+            raise _bad(where, f"{path}: unknown key {key!r}", suggestion(key, NUMBER_KEYS))
+    bases = [basis for basis in ("source", "assumed", "calibrated") if basis in table]
+    if len(bases) != 1 or "unit" not in table:
+        raise _bad(
+            where,
+            f"{path}: a number needs a unit and exactly one of source, assumed, calibrated",
+            'write { value = …, unit = "ns", source = "…" }',
+        )
+    return Quantity(table["value"], str(table["unit"]), bases[0], str(table[bases[0]]), path)
+
+
+def suggestion(word: str, known: Iterator[str] | tuple[str, ...] | list[str]) -> str:
+    """A help line for an unknown word."""
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(sorted(known))}"
+
+
+def _plain(node: Any, path: str, where: str, found: dict[str, Quantity]) -> Any:
+    if isinstance(node, dict):
+        table = cast("dict[str, Any]", node)
+        if "value" in table:
+            quantity = found[path] = _quantity(table, path, where)
+            return quantity.value
+        return {key: _plain(value, f"{path}.{key}", where, found) for key, value in table.items()}
+    if isinstance(node, list):
+        return [_plain(item, f"{path}[{i}]", where, found) for i, item in enumerate(cast("list[Any]", node))]
+    if isinstance(node, bool | int | float) and not path.endswith(".description"):
+        raise _bad(
+            where, f"{path}: the number {node} has no unit and source", 'write { value = …, unit = "…", source = "…" }'
+        )
+    return node
+
+
+def read_system(text: str, where: str) -> System:
+    """Parse a system file's text; ProgramError CB0201 names the place of what is wrong."""
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise _bad(where, f"not TOML: {error}", "see docs/systems.md for the form") from error
+    for key in raw:
+        if key not in TOP_KEYS:
+            raise _bad(where, f"unknown key {key!r}", suggestion(key, TOP_KEYS))
+    for key in ("name", "engine"):
+        if key not in raw:
+            raise _bad(where, f"{key!r} is missing", "see docs/systems.md for the form")
+    found: dict[str, Quantity] = {}
+    engines: dict[str, EngineSpec] = {}
+    for table in raw["engine"]:
+        name, kind = str(table.get("name", table.get("kind", ""))), str(table.get("kind", ""))
+        if kind not in KINDS:
+            raise _bad(where, f"engine {name!r}: unknown kind {kind!r}", suggestion(kind, KINDS))
+        if name in engines:
+            raise _bad(where, f"two engines are called {name!r}", "give each its own name")
+        sections = {key: value for key, value in table.items() if key not in ("name", "kind")}
+        engines[name] = EngineSpec(name, kind, _plain(sections, name, where, found))
+    memories: dict[str, Mapping[str, Any]] = {}
+    for table in raw.get("memory", []):
+        for key in table:
+            if key not in MEMORY_KEYS:
+                raise _bad(where, f"memory {table.get('name')!r}: unknown key {key!r}", suggestion(key, MEMORY_KEYS))
+        memories[str(table["name"])] = _plain(table, f"memory.{table['name']}", where, found)
+    links = tuple(
+        _plain(table, f"link.{table.get('name', i)}", where, found) for i, table in enumerate(raw.get("link", []))
+    )
+    group = _plain(raw.get("group", {}), "group", where, found)
+    _plain(raw.get("area", {}), "area", where, found)
+    return System(
+        str(raw["name"]), str(raw.get("title", raw["name"])), str(raw.get("description", "")),
+        engines, memories, links, group, found,
+    )  # fmt: skip
+
+
+def target_names() -> list[str]:
+    """The targets that come with the package."""
+    folder = resources.files("crossbank.backends") / "targets"
+    return sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+@lru_cache(maxsize=32)
+def _load(name: str) -> System:
+    text = (resources.files("crossbank.backends") / "targets" / f"{name}.toml").read_text(encoding="utf-8")
+    return read_system(text, f"{name}.toml")
+
+
+def load_system(target: str | Path) -> System:
+    """The system of a target's name, or of a .toml file; ProgramError CB0203 where there is none."""
+    text = str(target)
+    if text.endswith(".toml"):
+        try:
+            return read_system(Path(text).read_text(encoding="utf-8"), text)
+        except OSError as error:
+            raise ProgramError(
+                "CB0203", f"can't read system file {text}: {error.strerror}", help="give the path of a .toml"
+            ) from error
+    if text not in target_names():
+        raise ProgramError("CB0203", f"unknown target {text!r}", help=suggestion(text, target_names()))
+    return _load(text)
