@@ -7,9 +7,8 @@ operation (assign), how a weight is cut and how much room that takes (tile, plac
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,63 +17,9 @@ from xdsl.ir import Operation, SSAValue
 
 from crossbank.backends.system import EngineSpec, System
 from crossbank.dialects.imc import ViewAttr
+from crossbank.dialects.mapping import Legality, Placement, Tiling, WeightInfo
 from crossbank.runtime.expr import Expr
 from crossbank.runtime.isa import InstructionSet
-
-
-@dataclass(frozen=True)
-class Legality:
-    """Whether an engine takes an operation: `preference` orders the engines that do (higher is better).
-
-    A refusal says why and what would make it legal.
-    """
-
-    legal: bool
-    preference: int = 0
-    reason: str = ""
-    remedy: str = ""
-
-
-@dataclass(frozen=True)
-class Tiling:
-    """How one [K, N] weight is cut for an engine.
-
-    `grid` is (row tiles, column tiles), `tile` (rows, columns) of one; an instance needs `units` consecutive units (a
-    unit is what the family says: an array, a DRAM row across all banks) within one group if `within_group`. `units_per_group` units
-    make a group (a device, a chip); `bytes` is what the weight occupies, `padded_bytes` with padding.
-    """
-
-    grid: tuple[int, int]
-    tile: tuple[int, int]
-    units: int
-    units_per_group: int
-    within_group: bool
-    bytes: int
-    padded_bytes: int
-    unit_name: str = "unit"
-    group_name: str = "chip"
-
-
-@dataclass(frozen=True)
-class Placement:
-    """Where the instances of one weight lie: the first unit of each call's instance, counted over all groups."""
-
-    tiling: Tiling
-    first_unit: NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class WeightInfo:
-    """A static matrix, as the phases hand it to a family: [K, N], stored transposed ([N, K]) if `transposed`."""
-
-    name: str
-    tensors: tuple[str, ...]
-    dtype: str
-    in_features: int
-    out_features: int
-    transposed: bool
-    load: Callable[[str], NDArray[Any]] | None = field(default=None, compare=False)
-    """Reads one of `tensors` as stored; None where the model is shape-only."""
 
 
 class Lowering(Protocol):

@@ -1,0 +1,65 @@
+"""What phases and families tell each other about where work and weights go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Legality:
+    """Whether an engine takes an operation: `preference` orders the engines that do (higher is better).
+
+    A refusal says why and what would make it legal.
+    """
+
+    legal: bool
+    preference: int = 0
+    reason: str = ""
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How one [K, N] weight is cut for an engine.
+
+    `grid` is (row tiles, column tiles), `tile` (rows, columns) of one; an instance needs `units` consecutive units (a
+    unit is what the family says: an array, a DRAM row across all banks), within one group if `within_group`.
+    `units_per_group` units make a group (a device, a chip); `bytes` is what the weight occupies, `padded_bytes` with padding.
+    """
+
+    grid: tuple[int, int]
+    tile: tuple[int, int]
+    units: int
+    units_per_group: int
+    within_group: bool
+    bytes: int
+    padded_bytes: int
+    unit_name: str = "unit"
+    group_name: str = "chip"
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where the instances of one weight lie: the first unit of each call's instance, counted over all groups."""
+
+    tiling: Tiling
+    first_unit: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class WeightInfo:
+    """A static matrix, as the phases hand it to a family: [K, N], stored transposed ([N, K]) if `transposed`."""
+
+    name: str
+    tensors: tuple[str, ...]
+    dtype: str
+    in_features: int
+    out_features: int
+    transposed: bool
+    load: Callable[[str], NDArray[Any]] | None = field(default=None, compare=False)
+    """Reads one of `tensors` as stored; None where the model is shape-only."""

@@ -1,0 +1,94 @@
+"""The tensor store: every static tensor of a model by name, read from where it lies and only when asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crossbank.runtime.numerics import dtype_of
+from crossbank.runtime.program import ProgramError
+
+
+@dataclass(frozen=True)
+class FileRange:
+    """Bytes of a file: `length` bytes from `offset` of `path`."""
+
+    path: Path
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True)
+class TensorEntry:
+    """One tensor: its values in memory, or where they lie; neither for a shape-only model.
+
+    Sub-byte types (int4, uint4) are unpacked, one element a byte, when loaded.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+    data: NDArray[Any] | FileRange | None
+
+    @property
+    def size_bytes(self) -> int:
+        return int(np.prod(self.shape, dtype=np.int64)) * dtype_of(self.dtype).itemsize
+
+
+class TensorStore:
+    """Tensors by name. Values in files are memory-mapped, never copied."""
+
+    def __init__(self) -> None:
+        self._entries: dict[str, TensorEntry] = {}
+
+    def add(self, name: str, data: NDArray[Any]) -> str:
+        """Keep an array under a name (made unique if taken); returns the name used."""
+        unique, i = name, 1
+        while unique in self._entries:
+            unique, i = f"{name}.{i}", i + 1
+        self._entries[unique] = TensorEntry(data.dtype.name, tuple(data.shape), data)
+        return unique
+
+    def declare(self, name: str, entry: TensorEntry) -> None:
+        """Note a tensor that lies in a file, or has no values."""
+        self._entries[name] = entry
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def entry(self, name: str) -> TensorEntry:
+        """Form and place of a tensor; KeyError for an unknown name."""
+        return self._entries[name]
+
+    def load(self, name: str) -> NDArray[Any]:
+        """The values of a tensor, read-only where mapped; ProgramError CB0401 if the model is shape-only."""
+        entry = self._entries[name]
+        if entry.data is None:
+            raise ProgramError(
+                "CB0401",
+                f"the values of {name} are absent: the program was compiled from shapes only",
+                help="compile again where the model's external data files are present",
+            )
+        if isinstance(entry.data, FileRange):
+            mapped = _map(entry.data.path)
+            values = mapped[entry.data.offset : entry.data.offset + entry.data.length].view(dtype_of(entry.dtype))
+            return values.reshape(entry.shape)
+        return entry.data
+
+
+@lru_cache(maxsize=64)
+def _map(path: Path) -> NDArray[np.uint8]:
+    try:
+        return np.memmap(path, dtype=np.uint8, mode="r")
+    except (OSError, ValueError) as error:
+        raise ProgramError(
+            "CB0402", f"can't map weights file {path}: {error}", help="restore the file or compile again"
+        ) from error
