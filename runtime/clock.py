@@ -54,6 +54,10 @@ class Clock:
     resources: dict[str, Instant] = field(default_factory=dict[str, Instant])
     energy_j: dict[tuple[str, str, int], FloatArray] = field(default_factory=dict[tuple[str, str, int], FloatArray])
     counters: dict[str, FloatArray] = field(default_factory=dict[str, FloatArray])
+    busy_ps: dict[tuple[str, str], FloatArray] = field(default_factory=dict[tuple[str, str], FloatArray])
+    """Durations added by (engine, component), whether on the critical path or not."""
+    memo: dict[str, object] = field(default_factory=dict[str, object])
+    """Facts that a family keeps between commands (the open row); part of the state that a repeat must reproduce."""
     engine: str = ""
     node: int = 0
     weight: FloatArray | float = 1.0
@@ -76,6 +80,8 @@ class Clock:
 
     def plus(self, instant: Instant, duration_ps: IntArray | int, component: str) -> Instant:
         """The instant `duration_ps` later (an int or one value per step), the wait blamed on `component`."""
+        busy = (self.engine, component)
+        self.busy_ps[busy] = self.busy_ps.get(busy, np.zeros(self.steps)) + np.asarray(duration_ps) * self.weight
         blame = instant.blame.copy()
         blame[:, self.key_of(self.engine, component, self.node)] += duration_ps
         return Instant(instant.time_ps + duration_ps, blame)

@@ -74,6 +74,8 @@ class Field:
     members: type[IntEnum] | None = None
     low: int = 0
     """The least legal value of a COUNT."""
+    timed: bool = True
+    """Whether the value itself matters to `time`; an untimed one (a row number) may differ between equal repeats."""
 
     @property
     def slots(self) -> int:
@@ -95,9 +97,9 @@ def updates(name: str, doc: str = "", optional: bool = False) -> Field:
     return Field(name, Kind.ADDRESS, doc, bits=63, access=Access.UPDATE, optional=optional)
 
 
-def count(name: str, doc: str = "", low: int = 0, bits: int = 32) -> Field:
+def count(name: str, doc: str = "", low: int = 0, bits: int = 32, timed: bool = True) -> Field:
     """A number or an expression of registers."""
-    return Field(name, Kind.COUNT, doc, bits=bits, low=low)
+    return Field(name, Kind.COUNT, doc, bits=bits, low=low, timed=timed)
 
 
 def enum(name: str, members: type[IntEnum], doc: str = "") -> Field:

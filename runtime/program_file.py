@@ -1,0 +1,402 @@
+"""The `.cbk` file: a stored zip of a manifest, record arrays, constants tables and weights; no pickle anywhere.
+
+Weights that the model keeps in files of their own are referred to (path relative to the program, offset, length);
+all others are embedded as one safetensors member, aligned so that it can be memory-mapped where it lies.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import struct
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from crossbank.runtime.expr import Expr, ExprError
+from crossbank.runtime.isa import RECORD
+from crossbank.runtime.numerics import dtype_of
+from crossbank.runtime.program import (
+    FORMAT_VERSION,
+    Block,
+    Code,
+    Constant,
+    Engine,
+    Function,
+    Layout,
+    Port,
+    ProgramError,
+    Space,
+    State,
+    Table,
+)
+from crossbank.runtime.registry import instruction_sets
+from crossbank.runtime.tensors import FileRange, TensorEntry, TensorStore
+
+MANIFEST = "manifest.json"
+WEIGHTS = "weights.safetensors"
+ALIGNMENT = 64
+MAX_MANIFEST_BYTES = 256 << 20
+_SAFETENSORS = {
+    "float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16", "int64": "I64", "int32": "I32",
+    "int16": "I16", "int8": "I8", "uint64": "U64", "uint32": "U32", "uint16": "U16", "uint8": "U8", "bool": "BOOL",
+}  # fmt: skip
+
+
+class _Layout(msgspec.Struct, forbid_unknown_fields=True):
+    dtype: str
+    shape: list[str]
+    strides: list[str]
+
+
+class _Port(msgspec.Struct, forbid_unknown_fields=True):
+    name: str
+    dtype: str
+    shape: list[str]
+    address: int
+
+
+class _Function(msgspec.Struct, forbid_unknown_fields=True):
+    block: str
+    inputs: list[_Port]
+    outputs: list[_Port]
+
+
+class _Block(msgspec.Struct, forbid_unknown_fields=True):
+    parameters: list[str]
+    streams: list[str]
+
+
+class _Space(msgspec.Struct, forbid_unknown_fields=True):
+    number: int
+    kind: str
+    used_bytes: int
+    capacity_bytes: int | None
+
+
+class _Engine(msgspec.Struct, forbid_unknown_fields=True):
+    kind: str
+    isa: str
+    config: dict[str, Any]
+
+
+class _Constant(msgspec.Struct, forbid_unknown_fields=True):
+    dtype: str
+    shape: list[int]
+    address: int
+    file: str | None = None
+    offset: int = 0
+    length: int = 0
+    present: bool = True
+
+
+class _State(msgspec.Struct, forbid_unknown_fields=True):
+    name: str
+    input: str | None
+    output: str | None
+    axis: int
+    past: str
+
+
+class _Manifest(msgspec.Struct, forbid_unknown_fields=True):
+    format: int
+    instruction_sets: dict[str, int]
+    target: str
+    system: dict[str, Any]
+    engines: dict[str, _Engine]
+    spaces: dict[str, _Space]
+    registers: dict[str, tuple[int, int]]
+    dimensions: list[str]
+    capacity: dict[str, str]
+    expressions: list[str]
+    layouts: list[_Layout]
+    functions: dict[str, _Function]
+    blocks: dict[str, _Block]
+    tables: dict[str, list[str]]
+    tokens: int
+    nodes: list[str]
+    constants: dict[str, _Constant]
+    states: list[_State]
+    limits: dict[str, int]
+    context_of: dict[str, str]
+    summary: dict[str, Any]
+    hashes: dict[str, str]
+
+
+def _texts(exprs: tuple[Expr, ...]) -> list[str]:
+    return [str(e) for e in exprs]
+
+
+def _exprs(texts: list[str]) -> tuple[Expr, ...]:
+    return tuple(Expr.of(text) for text in texts)
+
+
+def _npy(array: NDArray[Any]) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _members(code: Code) -> dict[str, bytes]:
+    files: dict[str, bytes] = {}
+    for i, block in enumerate(code.blocks.values()):
+        files[f"blocks/{i}/nodes.npy"] = _npy(block.nodes)
+        for j, records in enumerate(block.streams.values()):
+            files[f"blocks/{i}/stream{j}.npy"] = _npy(records)
+    for i, table in enumerate(code.tables.values()):
+        files[f"tables/{i}.npy"] = _npy(table.values)
+    return files
+
+
+def _constants(code: Code, tensors: TensorStore, folder: Path) -> dict[str, _Constant]:
+    found: dict[str, _Constant] = {}
+    for name, constant in code.constants.items():
+        data = tensors.entry(name).data
+        entry = _Constant(constant.dtype, list(constant.shape), constant.address, present=data is not None)
+        if isinstance(data, FileRange):
+            entry.file = os.path.relpath(data.path.resolve(), folder)
+            entry.offset, entry.length = data.offset, data.length
+        found[name] = entry
+    return found
+
+
+def _write_weights(archive: zipfile.ZipFile, code: Code, tensors: TensorStore) -> None:
+    """Stream the tensors that are in memory into a safetensors member whose data starts on an aligned file offset."""
+    embedded = [name for name in code.constants if isinstance(tensors.entry(name).data, np.ndarray)]
+    header: dict[str, Any] = {}
+    position = 0
+    for name in embedded:
+        constant = code.constants[name]
+        start = -(-position // ALIGNMENT) * ALIGNMENT
+        if start > position:
+            header[f"__padding_{position}"] = {
+                "dtype": "U8",
+                "shape": [start - position],
+                "data_offsets": [position, start],
+            }
+        position = start + constant.size_bytes
+        header[name] = {
+            "dtype": _SAFETENSORS.get(constant.dtype, "U8"),
+            "shape": list(constant.shape),
+            "data_offsets": [start, position],
+        }
+    with archive.open(zipfile.ZipInfo(WEIGHTS), "w", force_zip64=True) as member:
+        assert archive.fp is not None
+        text = json.dumps(header).encode()
+        text += b" " * (-(archive.fp.tell() + 8 + len(text)) % ALIGNMENT)
+        member.write(struct.pack("<Q", len(text)) + text)
+        position = 0
+        for name in embedded:
+            start = header[name]["data_offsets"][0]
+            member.write(b"\0" * (start - position))
+            data = np.ascontiguousarray(tensors.load(name))
+            if data.nbytes:
+                member.write(memoryview(data.view(np.uint8).reshape(-1)))
+            position = start + data.nbytes
+
+
+def save_program(path: str | Path, code: Code, tensors: TensorStore) -> None:
+    """Write a `.cbk`; the file appears whole or not at all."""
+    target = Path(path)
+    folder = target.resolve().parent
+    if not folder.is_dir():
+        raise ProgramError(
+            "CB0501", f"there is no folder {folder} to write {target.name} into", help="make it, or give another -o"
+        )
+    files = _members(code)
+    sets = instruction_sets()
+    manifest = _Manifest(
+        format=FORMAT_VERSION,
+        instruction_sets={"core": sets["core"].version, **{e.isa: sets[e.isa].version for e in code.engines.values()}},
+        target=code.target,
+        system=dict(code.system),
+        engines={e.name: _Engine(e.kind, e.isa, dict(e.config)) for e in code.engines.values()},
+        spaces={s.name: _Space(s.number, s.kind, s.used_bytes, s.capacity_bytes) for s in code.spaces.values()},
+        registers=dict(code.registers),
+        dimensions=list(code.dimensions),
+        capacity={name: str(e) for name, e in code.capacity.items()},
+        expressions=_texts(tuple(code.expressions)),
+        layouts=[_Layout(x.dtype, _texts(x.shape), _texts(x.strides)) for x in code.layouts],
+        functions={
+            f.name: _Function(
+                f.block,
+                [_Port(p.name, p.dtype, _texts(p.shape), p.address) for p in f.inputs],
+                [_Port(p.name, p.dtype, _texts(p.shape), p.address) for p in f.outputs],
+            )
+            for f in code.functions.values()
+        },
+        blocks={b.name: _Block(list(b.parameters), list(b.streams)) for b in code.blocks.values()},
+        tables={t.name: list(t.columns) for t in code.tables.values()},
+        tokens=code.tokens,
+        nodes=code.nodes,
+        constants=_constants(code, tensors, folder),
+        states=[_State(s.name, s.input, s.output, s.axis, str(s.past)) for s in code.states],
+        limits=dict(code.limits),
+        context_of=dict(code.context_of),
+        summary=dict(code.summary),
+        hashes={name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
+    )
+    handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{target.name}.")
+    os.close(handle)
+    try:
+        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+            _write_weights(archive, code, tensors)
+            for name, data in files.items():
+                archive.writestr(zipfile.ZipInfo(name), data)
+            archive.writestr(zipfile.ZipInfo(MANIFEST), msgspec.json.encode(manifest))
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, target)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _damaged(path: Path, why: str) -> ProgramError:
+    return ProgramError("CB0502", f"not a usable program: {why}", str(path), "compile the model again")
+
+
+def load_program(path: str | Path) -> tuple[Code, TensorStore]:
+    """Read a `.cbk`; ProgramError CB0502 for a damaged or hostile one, CB0503 for another version of the format."""
+    where = Path(path)
+    try:
+        with zipfile.ZipFile(where) as archive:
+            return _read(where, archive)
+    except FileNotFoundError as error:
+        raise ProgramError(
+            "CB0504", f"there is no program {where}", help="compile one: crossbank compile MODEL -o FILE"
+        ) from error
+    except ProgramError:
+        raise
+    except (
+        zipfile.BadZipFile, OSError, ValueError, KeyError, IndexError, TypeError, EOFError, OverflowError, MemoryError,
+        NotImplementedError, RecursionError, struct.error, msgspec.MsgspecError, ExprError,
+    ) as error:  # fmt: skip
+        raise _damaged(where, f"{type(error).__name__}: {error}") from error
+
+
+def _member(archive: zipfile.ZipFile, name: str, limit: int = 1 << 31) -> bytes:
+    info = archive.getinfo(name)
+    if info.compress_type != zipfile.ZIP_STORED or info.file_size > limit:
+        raise ValueError(f"member {name} is compressed or larger than {limit} bytes")
+    return archive.read(info)
+
+
+def _array(
+    archive: zipfile.ZipFile, name: str, hashes: dict[str, str], dtype: np.dtype[Any], rank: int
+) -> NDArray[Any]:
+    data = _member(archive, name)
+    if hashlib.sha256(data).hexdigest() != hashes.get(name):
+        raise ValueError(f"member {name} does not match its hash")
+    array = np.load(io.BytesIO(data), allow_pickle=False)
+    if array.dtype != dtype or array.ndim != rank:
+        raise ValueError(f"member {name} is {array.dtype} of rank {array.ndim}, not {dtype} of rank {rank}")
+    return array
+
+
+def _read(path: Path, archive: zipfile.ZipFile) -> tuple[Code, TensorStore]:
+    raw = _member(archive, MANIFEST, MAX_MANIFEST_BYTES)
+    version = msgspec.json.decode(raw, type=dict[str, Any]).get("format")
+    if version != FORMAT_VERSION:
+        raise ProgramError(
+            "CB0503",
+            f"program format {version}, this version reads {FORMAT_VERSION}",
+            str(path),
+            "compile the model again",
+        )
+    m = msgspec.json.decode(raw, type=_Manifest)
+    sets = instruction_sets()
+    for name, number in m.instruction_sets.items():
+        if name not in sets:
+            raise ProgramError(
+                "CB0505", f"instruction set {name!r} is not installed", str(path), "install the plug-in that brings it"
+            )
+        if sets[name].version != number:
+            raise ProgramError(
+                "CB0503",
+                f"instruction set {name} version {number}, installed is {sets[name].version}",
+                str(path),
+                "compile the model again",
+            )
+    blocks: dict[str, Block] = {}
+    for i, (name, block) in enumerate(m.blocks.items()):
+        streams = {
+            stream: _array(archive, f"blocks/{i}/stream{j}.npy", m.hashes, RECORD, 1)
+            for j, stream in enumerate(block.streams)
+        }
+        nodes = _array(archive, f"blocks/{i}/nodes.npy", m.hashes, np.dtype(np.int32), 2)
+        blocks[name] = Block(name, tuple(block.parameters), streams, nodes)
+    tables = {
+        name: Table(name, tuple(columns), _array(archive, f"tables/{i}.npy", m.hashes, np.dtype(np.int64), 2))
+        for i, (name, columns) in enumerate(m.tables.items())
+    }
+    code = Code(
+        target=m.target,
+        system=m.system,
+        engines={name: Engine(name, e.kind, e.isa, e.config) for name, e in m.engines.items()},
+        spaces={name: Space(name, s.number, s.kind, s.used_bytes, s.capacity_bytes) for name, s in m.spaces.items()},
+        registers=m.registers,
+        dimensions=tuple(m.dimensions),
+        capacity={name: Expr.of(text) for name, text in m.capacity.items()},
+        expressions=[Expr.of(text) for text in m.expressions],
+        layouts=[Layout(x.dtype, _exprs(x.shape), _exprs(x.strides)) for x in m.layouts],
+        functions={
+            name: Function(
+                name,
+                f.block,
+                tuple(Port(p.name, p.dtype, _exprs(p.shape), p.address) for p in f.inputs),
+                tuple(Port(p.name, p.dtype, _exprs(p.shape), p.address) for p in f.outputs),
+            )
+            for name, f in m.functions.items()
+        },
+        blocks=blocks,
+        tables=tables,
+        tokens=m.tokens,
+        nodes=m.nodes,
+        constants={name: Constant(name, c.dtype, tuple(c.shape), c.address) for name, c in m.constants.items()},
+        states=tuple(State(s.name, s.input, s.output, s.axis, Expr.of(s.past)) for s in m.states),
+        limits=m.limits,
+        context_of=m.context_of,
+        summary=m.summary,
+    )
+    return code, _tensors(path, archive, m)
+
+
+def _tensors(path: Path, archive: zipfile.ZipFile, manifest: _Manifest) -> TensorStore:
+    info = archive.getinfo(WEIGHTS)
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        file.seek(info.header_offset)
+        local = file.read(30)
+        name_bytes, extra_bytes = struct.unpack("<HH", local[26:30])
+        start = info.header_offset + 30 + name_bytes + extra_bytes
+        file.seek(start)
+        (length,) = struct.unpack("<Q", file.read(8))
+        if length > min(size, MAX_MANIFEST_BYTES):
+            raise ValueError(f"the weights' header claims {length} bytes of a file of {size}")
+        header = msgspec.json.decode(file.read(length), type=dict[str, dict[str, Any]])
+    data_start = start + 8 + length
+    store = TensorStore()
+    for name, constant in manifest.constants.items():
+        shape = tuple(constant.shape)
+        expected = int(np.prod(shape, dtype=object)) * dtype_of(constant.dtype).itemsize
+        place: FileRange | None = None
+        if constant.file is not None:
+            place = FileRange((path.resolve().parent / constant.file), constant.offset, constant.length)
+        elif constant.present:
+            begin, end = (int(x) for x in header[name]["data_offsets"])
+            if begin < 0 or data_start + end > size:
+                raise ValueError(f"weight {name} lies outside the file")
+            place = FileRange(path.resolve(), data_start + begin, end - begin)
+        if place is not None and place.length != expected:
+            raise ValueError(f"weight {name} has {place.length} bytes, its shape needs {expected}")
+        if place is not None and place.path.is_file() and place.path.stat().st_size < place.offset + place.length:
+            raise ValueError(f"weight {name} lies outside {place.path.name}")
+        store.declare(name, TensorEntry(constant.dtype, shape, place))
+    return store
