@@ -17,7 +17,7 @@ from xdsl.ir import Operation, SSAValue
 
 from crossbank.backends.system import EngineSpec, System
 from crossbank.dialects.imc import ViewAttr
-from crossbank.dialects.mapping import Legality, Placement, Tiling, WeightInfo
+from crossbank.dialects.mapping import CacheInfo, Legality, Placement, Tiling, WeightInfo
 from crossbank.runtime.expr import Expr
 from crossbank.runtime.isa import InstructionSet
 
@@ -67,17 +67,33 @@ class Lowering(Protocol):
         ...
 
     def placement(self, weight: str) -> Placement | None:
-        """Where a weight's instances lie, for the symbol of an `imc.use`d weight; None if it lies in plain memory."""
+        """Where the instances of a weight lie, for the symbol of an `imc.use`d weight or of a cache that its family
+        holds; None if it lies in plain memory."""
         ...
 
     def info(self, weight: str) -> WeightInfo:
         """The weight behind a symbol."""
         ...
 
+    def cache(self, symbol: str) -> tuple[ViewAttr, ViewAttr]:
+        """The whole key and value cache [max_batch, G, context, D] of this call, where they lie in plain memory."""
+        ...
+
+    def cache_extent(self, symbol: str) -> tuple[Expr, Expr, Expr]:
+        """The batch, past tokens and new tokens of a step."""
+        ...
+
+    def cache_info(self, symbol: str) -> CacheInfo:
+        """The form of a cache."""
+        ...
+
     def setup(
         self, engine: str, instruction: str, rows: int, **operands: ViewAttr | Expr | int | float | str | None
     ) -> None:
-        """Add an instruction to the program's `setup` function, which runs once before the first step."""
+        """Add an instruction to the program's `setup` function, which runs once before the first step.
+
+        `rows` is `calls` for what each call of the block needs (its own row of parameters), 1 for once.
+        """
         ...
 
 
@@ -97,6 +113,26 @@ class Backend(Protocol):
 
     def lower(self, op: Operation, engine: EngineSpec, to: Lowering) -> None:
         """Write the instructions of one operation."""
+        ...
+
+
+class CacheHolder(Protocol):
+    """A family that keeps KV caches in its own units; one without these methods has them in plain memory."""
+
+    def cache_units(self, cache: CacheInfo, engine: EngineSpec) -> Tiling | None:
+        """The room for the keys and values of one call, at capacity; None where they just lie in memory."""
+        ...
+
+    def lower_cache_import(
+        self, symbol: str, keys: ViewAttr, values: ViewAttr, engine: EngineSpec, to: Lowering
+    ) -> None:
+        """Write the instructions that take a call's caches from two views [batch, G, past, D]."""
+        ...
+
+    def lower_cache_export(
+        self, symbol: str, keys: ViewAttr, values: ViewAttr, engine: EngineSpec, to: Lowering
+    ) -> None:
+        """Write the instructions that give a call's caches to two views [batch, G, past + new, D]."""
         ...
 
 

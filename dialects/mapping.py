@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from crossbank.runtime.expr import Expr
+
 
 @dataclass(frozen=True)
 class Legality:
@@ -29,7 +31,8 @@ class Tiling:
 
     `grid` is (row tiles, column tiles), `tile` (rows, columns) of one; an instance needs `units` consecutive units (a
     unit is what the family says: an array, a DRAM row across all banks), within one group if `within_group`.
-    `units_per_group` units make a group (a device, a chip); `bytes` is what the weight occupies, `padded_bytes` with padding.
+    `units_per_group` units make a group (a device, a chip); `bytes` is what the weight occupies, `padded_bytes` with
+    padding.
     """
 
     grid: tuple[int, int]
@@ -63,3 +66,22 @@ class WeightInfo:
     transposed: bool
     load: Callable[[str], NDArray[Any]] | None = field(default=None, compare=False)
     """Reads one of `tensors` as stored; None where the model is shape-only."""
+
+
+@dataclass(frozen=True)
+class CacheInfo:
+    """A pair of KV caches [batch, groups, tokens, head_dim] each, at capacity, once per call of the function with it.
+
+    `batch`, `past` and `new` are the expressions of a step: tokens in use are past + new.
+    """
+
+    name: str
+    calls: int
+    max_batch: int
+    groups: int
+    context: int
+    head_dim: int
+    dtype: str
+    batch: Expr
+    past: Expr
+    new: Expr

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from numpy.typing import NDArray
 from xdsl.context import Context
 
 from crossbank.runtime.tensors import TensorStore
@@ -36,6 +37,8 @@ class CompileContext(Context):
         self.tensors = TensorStore()
         self.options = CompileOptions()
         self.notes: dict[str, Any] = {}
+        self.tables: dict[str, NDArray[Any]] = {}
+        """Placement and other tables that the IR names by the hash of their content; see `place.side_tables`."""
         self.model_name = ""
 
     @property
