@@ -8,7 +8,6 @@ Linearity", 1992, chapter 3). All times are int64 picoseconds; arrays have one e
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -26,6 +25,11 @@ class Instant:
     blame: IntArray
 
 
+def _widen(blame: IntArray, keys: int) -> IntArray:
+    missing = keys - blame.shape[1]
+    return blame if missing <= 0 else np.pad(blame, ((0, 0), (0, missing)))
+
+
 def latest(first: Instant, *others: Instant) -> Instant:
     """The last of several instants, step by step, with the path that leads to it; the first of equals wins."""
     for other in others:
@@ -33,9 +37,9 @@ def latest(first: Instant, *others: Instant) -> Instant:
         if later.all():
             first = other
         elif later.any():
-            first = Instant(
-                np.where(later, other.time_ps, first.time_ps), np.where(later[:, None], other.blame, first.blame)
-            )
+            keys = max(first.blame.shape[1], other.blame.shape[1])
+            blame = np.where(later[:, None], _widen(other.blame, keys), _widen(first.blame, keys))
+            first = Instant(np.where(later, other.time_ps, first.time_ps), blame)
     return first
 
 
@@ -48,9 +52,8 @@ class Clock:
     """
 
     steps: int
-    keys: int
-    key_of: Callable[[str, str, int], int]
-    """Maps (engine, component, node slot) to a column of blame."""
+    keys: dict[tuple[str, str, int], int] = field(default_factory=dict[tuple[str, str, int], int])
+    """The column of blame of each (engine, component, node), in order of first use."""
     resources: dict[str, Instant] = field(default_factory=dict[str, Instant])
     energy_j: dict[tuple[str, str, int], FloatArray] = field(default_factory=dict[tuple[str, str, int], FloatArray])
     counters: dict[str, FloatArray] = field(default_factory=dict[str, FloatArray])
@@ -65,7 +68,7 @@ class Clock:
 
     def zero(self) -> Instant:
         """The start of the step."""
-        return Instant(np.zeros(self.steps, np.int64), np.zeros((self.steps, self.keys), np.int64))
+        return Instant(np.zeros(self.steps, np.int64), np.zeros((self.steps, 0), np.int64))
 
     def ready(self, resource: str) -> Instant:
         """When the resource is free; the start of the step if nothing has used it."""
@@ -82,8 +85,10 @@ class Clock:
         """The instant `duration_ps` later (an int or one value per step), the wait blamed on `component`."""
         busy = (self.engine, component)
         self.busy_ps[busy] = self.busy_ps.get(busy, np.zeros(self.steps)) + np.asarray(duration_ps) * self.weight
-        blame = instant.blame.copy()
-        blame[:, self.key_of(self.engine, component, self.node)] += duration_ps
+        key = self.keys.setdefault((self.engine, component, self.node), len(self.keys))
+        blame = _widen(instant.blame, key + 1)
+        blame = blame.copy() if blame is instant.blame else blame
+        blame[:, key] += duration_ps
         return Instant(instant.time_ps + duration_ps, blame)
 
     def spend(self, component: str, energy_j: FloatArray | float) -> None:
@@ -97,5 +102,5 @@ class Clock:
 
 
 def simple_clock(steps: int = 1) -> Clock:
-    """A clock with a single blame key, for tests and for traces without nodes."""
-    return Clock(steps=steps, keys=1, key_of=lambda engine, component, node: 0)
+    """A clock outside a program, for tests and for command traces."""
+    return Clock(steps=steps)

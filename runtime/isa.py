@@ -159,6 +159,9 @@ class InstructionSet:
     doc: str
     make_unit: Callable[[Mapping[str, Any], Any], Any]
     make_cost_unit: Callable[[Mapping[str, Any]], Any]
+    sources: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    """Which numbers of the engine's table each cost component rests on, as "section.key"; the coster tells from it
+    how much of a total rests on assumed numbers. A component that is not listed rests on the engine's whole table."""
     instructions: dict[str, Instruction] = field(default_factory=dict[str, Instruction])
     by_code: dict[int, Instruction] = field(default_factory=dict[int, Instruction])
 

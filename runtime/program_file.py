@@ -37,7 +37,7 @@ from crossbank.runtime.program import (
     State,
     Table,
 )
-from crossbank.runtime.registry import instruction_sets
+from crossbank.runtime.registry import instruction_set, set_names
 from crossbank.runtime.tensors import FileRange, TensorEntry, TensorStore
 
 MANIFEST = "manifest.json"
@@ -198,7 +198,7 @@ def _write_weights(archive: zipfile.ZipFile, code: Code, tensors: TensorStore) -
             member.write(b"\0" * (start - position))
             data = np.ascontiguousarray(tensors.load(name))
             if data.nbytes:
-                member.write(memoryview(data.view(np.uint8).reshape(-1)))
+                member.write(data.view(np.uint8).reshape(-1).data)
             position = start + data.nbytes
 
 
@@ -211,10 +211,9 @@ def save_program(path: str | Path, code: Code, tensors: TensorStore) -> None:
             "CB0501", f"there is no folder {folder} to write {target.name} into", help="make it, or give another -o"
         )
     files = _members(code)
-    sets = instruction_sets()
     manifest = _Manifest(
         format=FORMAT_VERSION,
-        instruction_sets={"core": sets["core"].version, **{e.isa: sets[e.isa].version for e in code.engines.values()}},
+        instruction_sets={n: instruction_set(n).version for n in ("core", *(e.isa for e in code.engines.values()))},
         target=code.target,
         system=dict(code.system),
         engines={e.name: _Engine(e.kind, e.isa, dict(e.config)) for e in code.engines.values()},
@@ -311,16 +310,16 @@ def _read(path: Path, archive: zipfile.ZipFile) -> tuple[Code, TensorStore]:
             "compile the model again",
         )
     m = msgspec.json.decode(raw, type=_Manifest)
-    sets = instruction_sets()
     for name, number in m.instruction_sets.items():
-        if name not in sets:
+        if name not in set_names():
             raise ProgramError(
                 "CB0505", f"instruction set {name!r} is not installed", str(path), "install the plug-in that brings it"
             )
-        if sets[name].version != number:
+        installed = instruction_set(name).version
+        if installed != number:
             raise ProgramError(
                 "CB0503",
-                f"instruction set {name} version {number}, installed is {sets[name].version}",
+                f"instruction set {name} version {number}, installed is {installed}",
                 str(path),
                 "compile the model again",
             )

@@ -1,0 +1,224 @@
+"""Time, energy and area of a generation: a prompt, then one step per further token, from the coster's steps."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from crossbank.runtime.clock import FloatArray, IntArray
+from crossbank.runtime.coster import NODE_BITS, Coster, Key, StepCosts
+from crossbank.runtime.program import Code, ProgramError
+from crossbank.runtime.registry import instruction_set
+
+STEPS_AT_ONCE = 256
+PS = 1e-12
+
+
+@dataclass(frozen=True)
+class Share:
+    """A part of a total: critical-path time in seconds and energy in joules."""
+
+    time_s: float = 0.0
+    energy_j: float = 0.0
+
+    def __add__(self, other: Share) -> Share:
+        return Share(self.time_s + other.time_s, self.energy_j + other.energy_j)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What `prompt` tokens and `generate` new ones cost; rates are None where time is 0.
+
+    `breakdown` has the keys phase, engine, component and node, each a mapping of names to {time_s, energy_j} that adds
+    up to the total, and `busy` with each engine's {busy_s, idle_s}. `assumed` is the part of each total that rests on
+    numbers of the system file that are marked assumed. `macs` are multiply-accumulates executed.
+    """
+
+    prompt: int
+    generate: int
+    batch: int
+    ttft_s: float
+    tpot_s: float
+    tokens_per_s: float | None
+    energy_j: float
+    energy_per_token_j: float
+    area_mm2: float | None
+    memory_bytes: int
+    macs: float
+    time_s: float
+    breakdown: dict[str, Any] = field(default_factory=dict[str, Any])
+    assumed: dict[str, Any] = field(default_factory=dict[str, Any])
+    counters: dict[str, float] = field(default_factory=dict[str, float])
+    groups: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    def to_dict(self) -> dict[str, Any]:
+        """A plain dict, ready for JSON."""
+        return asdict(self)
+
+
+def dimensions_of(code: Code, batch: int, new: int, past: IntArray) -> dict[str, IntArray]:
+    """The registers of steps of `new` tokens after `past` (steps,) others; ProgramError CB0703 for unknown dimensions."""
+    roles = code.context_of
+    values = {
+        "batch": np.full(len(past), batch),
+        "sequence": np.full(len(past), new),
+        "past": past,
+        "total": past + new,
+    }
+    found = {name: np.asarray(values[role], np.int64) for role, name in roles.items() if role in values}
+    unknown = [name for name in code.dimensions if name not in found]
+    if unknown:
+        raise ProgramError(
+            "CB0703",
+            f"a prompt does not say how large {', '.join(unknown)} is: the model's inputs are not those of a decoder",
+            help="cost one step instead: program.step_cost(function, {dimension: value})",
+        )
+    return {name: found[name] for name in code.dimensions}
+
+
+def _check(code: Code, prompt: int, generate: int, batch: int) -> None:
+    context, most = code.limits.get("context"), code.limits.get("max_batch")
+    if prompt < 1 or generate < 0 or batch < 1:
+        raise ProgramError("CB0704", f"prompt {prompt}, generate {generate}, batch {batch}: need at least 1, 0 and 1")
+    if context is not None and prompt + max(generate - 1, 0) > context:
+        raise ProgramError(
+            "CB0705",
+            f"{prompt} + {generate} tokens exceed the context of {context} that the program was compiled for",
+            help=f"compile with --context {prompt + generate}",
+        )
+    if most is not None and batch > most:
+        raise ProgramError("CB0706", f"batch {batch} exceeds {most}", help=f"compile with --max-batch {batch}")
+
+
+def generation_cost(code: Code, prompt: int, generate: int = 1, batch: int = 1, exact: bool = False) -> Cost:
+    """The cost of prefilling `prompt` tokens and decoding until `generate` tokens exist, for `batch` sequences.
+
+    The prefill yields the first token; each further one is a decode step. `exact` follows every event (slow).
+    """
+    _check(code, prompt, generate, batch)
+    coster = Coster(code)
+    prefill = coster.cost("main", dimensions_of(code, batch, prompt, np.zeros(1, np.int64)), exact)
+    phases = [("prefill", prefill)]
+    pasts = np.arange(prompt, prompt + max(generate - 1, 0))
+    step = 1 if exact else STEPS_AT_ONCE
+    for start in range(0, len(pasts), step):
+        dims = dimensions_of(code, batch, 1, pasts[start : start + step])
+        phases.append(("decode", coster.cost("main", dims, exact)))
+    return _summarise(code, prompt, generate, batch, phases)
+
+
+def _static_power_w(code: Code) -> float:
+    return float(code.system.get("group", {}).get("static_power_w", 0.0)) * _groups(code)
+
+
+def _groups(code: Code) -> int:
+    return int(code.summary.get("groups", {}).get("count", 1))
+
+
+def _basis(code: Code, engine: str, component: str) -> bool:
+    assumed = code.system.get("assumed", [])
+    if component == "static":
+        return "group.static_power_w" in assumed
+    if engine not in code.engines:
+        return False
+    sources = instruction_set(code.engines[engine].isa).sources
+    if component in sources:
+        return any(f"{engine}.{path}" in assumed or path in assumed for path in sources[component])
+    return any(str(path).startswith(f"{engine}.") for path in assumed)
+
+
+def _node_shares(code: Code, key: Key, share: Share) -> list[tuple[str, Share]]:
+    """A node slot's share, divided evenly over the calls of its block."""
+    number, slot = key[2] >> NODE_BITS, key[2] & ((1 << NODE_BITS) - 1)
+    block = list(code.blocks.values())[number]
+    if slot >= block.nodes.shape[1]:
+        return [("(none)", share)]
+    rows = block.nodes[:, slot]
+    part = Share(share.time_s / len(rows), share.energy_j / len(rows))
+    return [(code.nodes[row] if 0 <= row < len(code.nodes) else "(none)", part) for row in rows.tolist()]
+
+
+def _total(values: Mapping[Any, FloatArray | IntArray], key: Any, scale: float) -> float:
+    return float(values[key].sum()) * scale if key in values else 0.0
+
+
+def _summarise(code: Code, prompt: int, generate: int, batch: int, phases: list[tuple[str, StepCosts]]) -> Cost:
+    views = {name: defaultdict[str, Share](Share) for name in ("phase", "engine", "component", "node")}
+    busy: defaultdict[str, float] = defaultdict(float)
+    counters: defaultdict[str, float] = defaultdict(float)
+    assumed = Share()
+    static_w = _static_power_w(code)
+    times = {"prefill": 0.0, "decode": 0.0}
+    known: dict[tuple[str, str], bool] = {}
+    for phase, steps in phases:
+        time_s = float(steps.time_ps.sum()) * PS
+        times[phase] += time_s
+        parts = {
+            key: Share(_total(steps.path_ps, key, PS), _total(steps.energy_j, key, 1.0))
+            for key in {**steps.path_ps, **steps.energy_j}
+        }
+        for key, share in parts.items():
+            engine, component, _ = key
+            if (engine, component) not in known:
+                known[engine, component] = _basis(code, engine, component)
+            assumed += share if known[engine, component] else Share()
+            views["phase"][phase] += share
+            views["engine"][engine] += share
+            views["component"][f"{engine}: {component}"] += share
+            for name, part in _node_shares(code, key, share):
+                views["node"][name] += part
+        if static_w:
+            share = Share(0.0, static_w * time_s)
+            assumed += share if _basis(code, "", "static") else Share()
+            for view, name in (
+                ("phase", phase),
+                ("engine", "static"),
+                ("component", "static power"),
+                ("node", "(static)"),
+            ):
+                views[view][name] += share
+        for (engine, _), value in steps.busy_ps.items():
+            busy[engine] += float(value.sum()) * PS
+        for name, value in steps.counters.items():
+            counters[name] += float(value.sum())
+    time_s = times["prefill"] + times["decode"]
+    energy_j = sum(share.energy_j for share in views["phase"].values())
+    tpot_s = times["decode"] / (generate - 1) if generate > 1 else 0.0
+    area = code.system.get("group", {}).get("area_mm2")
+    breakdown: dict[str, Any] = {
+        view: {
+            name: asdict(share) for name, share in sorted(shares.items(), key=lambda s: -s[1].energy_j - s[1].time_s)
+        }
+        for view, shares in views.items()
+    }
+    breakdown["busy"] = {
+        engine: {"busy_s": min(used, time_s), "idle_s": max(time_s - used, 0.0)} for engine, used in busy.items()
+    }
+    return Cost(
+        prompt=prompt,
+        generate=generate,
+        batch=batch,
+        ttft_s=times["prefill"],
+        tpot_s=tpot_s,
+        tokens_per_s=batch * generate / time_s if time_s else None,
+        energy_j=energy_j,
+        energy_per_token_j=energy_j / max(batch * generate, 1),
+        area_mm2=float(area) * _groups(code) if area is not None else None,
+        memory_bytes=sum(s.used_bytes for s in code.spaces.values() if s.kind == "memory"),
+        macs=counters.get("macs", 0.0),
+        time_s=time_s,
+        breakdown=breakdown,
+        assumed={
+            "time_s": assumed.time_s,
+            "energy_j": assumed.energy_j,
+            "time_share": assumed.time_s / time_s if time_s else 0.0,
+            "energy_share": assumed.energy_j / energy_j if energy_j else 0.0,
+            "area": "group.area_mm2" in code.system.get("assumed", []),
+        },
+        counters=dict(counters),
+        groups=dict(code.summary.get("groups", {})),
+    )

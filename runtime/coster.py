@@ -1,0 +1,395 @@
+"""What a program costs: the same records as the executor's, interpreted over time and energy instead of values.
+
+Steps of equal function are costed side by side, one array entry each. A loop is followed trip by trip until every
+resource it touches has moved on by one and the same amount in two trips running; then the rest is a multiple of that
+trip, exactly (see `clock`). `exact=True` follows every trip instead: the event-by-event cost, which the short way must
+equal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from crossbank.runtime.clock import Clock, FloatArray, Instant, IntArray, latest
+from crossbank.runtime.expr import Expr, Value
+from crossbank.runtime.numerics import dtype_of
+from crossbank.runtime.program import SPACE_SHIFT, Code, Layout, ProgramError
+from crossbank.runtime.records import Decoded, Decoder, Tensor
+from crossbank.runtime.registry import instruction_set
+
+Registers: TypeAlias = "dict[str, Value]"
+Key: TypeAlias = "tuple[str, str, int]"
+NODE_BITS = 16
+"""A cost's node is `block number << NODE_BITS | node slot`."""
+
+
+@dataclass(frozen=True)
+class Loop:
+    """A loop of one stream."""
+
+    counter: str
+    trips: Expr
+    body: tuple[Node, ...]
+
+    @property
+    def name(self) -> str:
+        return f"loop {self.counter}"
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call in one stream."""
+
+    block: str
+    table: str
+    first: Expr
+    rows: Expr
+
+    @property
+    def name(self) -> str:
+        return f"call {self.block}[{self.first}:+{self.rows}]"
+
+
+Node: TypeAlias = "Decoded | Loop | Call"
+
+
+@dataclass(frozen=True)
+class TensorCost:
+    """A tensor operand as `time` functions see it: `shape` of ints or int64 (steps,) arrays."""
+
+    shape: tuple[Value, ...]
+    dtype: str
+    space: int
+    """Number of the memory space that it lies in."""
+
+    @property
+    def elements(self) -> Value:
+        """How many elements, per step."""
+        total: Value = 1
+        for dim in self.shape:
+            total = total * dim
+        return total
+
+    @property
+    def bytes(self) -> Value:
+        """How many bytes, per step."""
+        return self.elements * dtype_of(self.dtype).itemsize
+
+
+@dataclass
+class StepCosts:
+    """The cost of some steps of one function, an array entry per step.
+
+    `time_ps` along the critical path, split by (engine, component, node) in `path_ps`; `energy_j` likewise; `busy_ps`
+    by (engine, component); `counters` such as macs; `nodes` names the node keys.
+    """
+
+    time_ps: IntArray
+    path_ps: dict[Key, IntArray]
+    energy_j: dict[Key, FloatArray]
+    busy_ps: dict[tuple[str, str], FloatArray]
+    counters: dict[str, FloatArray]
+
+
+class Coster:
+    """Costs steps of a program's functions."""
+
+    def __init__(self, code: Code) -> None:
+        self.code = code
+        self._decoder = Decoder(code)
+        self._trees: dict[str, dict[str, tuple[Node, ...]]] = {}
+        self._timed: dict[int, frozenset[str]] = {}
+        self._units = {e.name: instruction_set(e.isa).make_cost_unit(e.config) for e in code.engines.values()}
+        self._spaces: dict[int, int] = {}
+        self._numbers = {name: i for i, name in enumerate(code.blocks)}
+
+    def cost(self, function: str, dimensions: Mapping[str, IntArray], exact: bool = False) -> StepCosts:
+        """The cost of running `function` once per entry of the dimensions' arrays (steps,), each from rest."""
+        if function not in self.code.functions:
+            raise ProgramError(
+                "CB0701", f"the program has no function {function!r}", help=f"it has {', '.join(self.code.functions)}"
+            )
+        steps = len(next(iter(dimensions.values()))) if dimensions else 1
+        registers: Registers = {name: np.asarray(value, np.int64) for name, value in dimensions.items()}
+        missing = set(self.code.dimensions) - registers.keys()
+        if missing:
+            raise ProgramError(
+                "CB0702", f"{function} needs dimensions {', '.join(sorted(missing))}", help="give each a value"
+            )
+        run = _Run(self, Clock(steps=steps), registers, exact)
+        run.block(self.code.functions[function].block)
+        return run.result()
+
+    def tree(self, block: str) -> dict[str, tuple[Node, ...]]:
+        """The streams of a block with loops nested."""
+        if block not in self._trees:
+            self._trees[block] = {
+                engine: _nest(list(self._decoder.stream(block, engine)), block)
+                for engine in self.code.blocks[block].streams
+            }
+        return self._trees[block]
+
+    def timed_registers(self, nodes: Sequence[Node]) -> frozenset[str]:
+        """Registers on whose values the cost of some nodes depends."""
+        found: set[str] = set()
+        for node in nodes:
+            if isinstance(node, Loop):
+                found |= node.trips.symbols | self.timed_registers(node.body)
+            elif isinstance(node, Call):
+                found |= node.rows.symbols | node.first.symbols
+                inner: set[str] = set()
+                for stream in self.tree(node.block).values():
+                    inner |= self.timed_registers(stream)
+                found |= inner - set(self.code.blocks[node.block].parameters)
+            else:
+                if id(node) not in self._timed:
+                    self._timed[id(node)] = _operand_registers(node)
+                found |= self._timed[id(node)]
+        return frozenset(found)
+
+
+def _operand_registers(node: Decoded) -> frozenset[str]:
+    names: set[str] = set()
+    for entry in node.instruction.fields:
+        operand = node.operands[entry.name]
+        if isinstance(operand, Tensor):
+            for dim in operand.layout.shape:
+                names |= dim.symbols
+        elif isinstance(operand, Expr) and entry.timed:
+            names |= operand.symbols
+    return frozenset(names)
+
+
+def _nest(records: list[Decoded], block: str) -> tuple[Node, ...]:
+    stack: list[tuple[Decoded | None, list[Node]]] = [(None, [])]
+    for record in records:
+        if record.name == "core.loop":
+            stack.append((record, []))
+        elif record.name == "core.end":
+            opened, body = stack.pop()
+            if opened is None or not stack:
+                raise ProgramError("CB0510", "an end without a loop", f"block {block}")
+            trips, counter = opened.operands["trips"], opened.operands["counter"]
+            assert isinstance(trips, Expr) and isinstance(counter, str)
+            stack[-1][1].append(Loop(counter, trips, tuple(body)))
+        elif record.name == "core.call":
+            callee, table = record.operands["block"], record.operands["table"]
+            first, rows = record.operands["first"], record.operands["rows"]
+            assert (
+                isinstance(callee, str)
+                and isinstance(table, str)
+                and isinstance(first, Expr)
+                and isinstance(rows, Expr)
+            )
+            stack[-1][1].append(Call(callee, table, first, rows))
+        else:
+            stack[-1][1].append(record)
+    if len(stack) != 1:
+        raise ProgramError("CB0510", "a loop without an end", f"block {block}")
+    return tuple(stack[0][1])
+
+
+class _Run:
+    """One costing: the clock, the registers and the tokens under way."""
+
+    def __init__(self, coster: Coster, clock: Clock, registers: Registers, exact: bool) -> None:
+        self.coster, self.clock, self.registers, self.exact = coster, clock, registers, exact
+        self.tokens: dict[int, list[Instant]] = {}
+        self.number = 0
+        self._end = clock.zero()
+
+    def block(self, name: str) -> None:
+        """Cost all streams of a block, from its registers as they stand."""
+        outer, self.number = self.number, self.coster._numbers[name] << NODE_BITS  # pyright: ignore[reportPrivateUsage]
+        self.streams(self.coster.tree(name))
+        self.number = outer
+
+    def streams(self, streams: Mapping[str, Sequence[Node]]) -> None:
+        """Follow streams side by side; loops and calls are entered when all streams that share them have arrived."""
+        at = dict.fromkeys(streams, 0)
+        while True:
+            moved = [self._advance(engine, nodes, at) for engine, nodes in streams.items()]
+            fronts = {e: nodes[at[e]] for e, nodes in streams.items() if at[e] < len(nodes)}
+            if not fronts:
+                return
+            ready = self._meeting(streams, at, fronts)
+            if ready:
+                self._enter({engine: fronts[engine] for engine in ready})
+                for engine in ready:
+                    at[engine] += 1
+            elif not any(moved):
+                raise ProgramError("CB0511", f"streams wait for each other: {', '.join(fronts)}")
+
+    def _meeting(
+        self, streams: Mapping[str, Sequence[Node]], at: Mapping[str, int], fronts: Mapping[str, Node]
+    ) -> list[str]:
+        """The engines standing at one loop or call at which nobody is missing."""
+        for node in fronts.values():
+            if isinstance(node, Loop | Call):
+                sharing = [
+                    engine
+                    for engine, nodes in streams.items()
+                    if any(isinstance(n, Loop | Call) and n.name == node.name for n in nodes[at[engine] :])
+                ]
+                if all(isinstance(front := fronts.get(e), Loop | Call) and front.name == node.name for e in sharing):
+                    return sharing
+        return []
+
+    def _enter(self, nodes: Mapping[str, Node]) -> None:
+        first = next(iter(nodes.values()))
+        if isinstance(first, Loop):
+            bodies = {engine: node.body for engine, node in nodes.items() if isinstance(node, Loop)}
+            timed = frozenset[str]().union(*(self.coster.timed_registers(body) for body in bodies.values()))
+
+            def trip(i: int) -> None:
+                self.registers[first.counter] = i
+                self.streams(bodies)
+
+            self.repeat(first.trips.evaluate(self.registers), trip, varies=first.counter in timed)
+        elif isinstance(first, Call):
+            self._call(first, list(nodes))
+
+    def _call(self, call: Call, engines: Sequence[str]) -> None:
+        code = self.coster.code
+        block, table = code.blocks[call.block], code.tables[call.table]
+        tree = {engine: nodes for engine, nodes in self.coster.tree(call.block).items() if engine in engines}
+        timed = frozenset[str]().union(*(self.coster.timed_registers(nodes) for nodes in tree.values()))
+        columns = [i for i, name in enumerate(table.columns) if name in timed]
+        first, rows = call.first.evaluate(self.registers), call.rows.evaluate(self.registers)
+        if not isinstance(first, int) or not isinstance(rows, int):
+            raise ProgramError("CB0512", f"the rows of {call.name} depend on data", f"block {call.block}")
+        outer, self.number = self.number, self.coster._numbers[call.block] << NODE_BITS  # pyright: ignore[reportPrivateUsage]
+        row = first
+        while row < first + rows:
+            same = row + 1
+            while same < first + rows and (table.values[same, columns] == table.values[row, columns]).all():
+                same += 1
+
+            def once(i: int, start: int = row) -> None:
+                for name, value in zip(block.parameters, table.values[start + i], strict=True):
+                    self.registers[name] = int(value)
+                self.streams(tree)
+
+            self.repeat(same - row, once, varies=False)
+            row = same
+        self.number = outer
+
+    def repeat(self, trips: Value, once: Callable[[int], None], varies: bool) -> None:
+        """Run `once(i)` for i below `trips` (int or one value per step), extrapolating where trips repeat exactly."""
+        clock, outer = self.clock, self.clock.weight
+        counts = np.broadcast_to(np.asarray(trips, np.int64), (clock.steps,))
+        every = self.exact or varies
+        last: IntArray | None = None
+        for i in range(int(counts.max(initial=0))):
+            active = counts > i
+            before = dict(clock.resources)
+            clock.weight = (
+                np.asarray(outer * active, np.float64)
+                if every
+                else np.asarray(outer * counts if i == 0 else 0.0, np.float64)
+            )
+            once(i)
+            touched = [name for name, instant in clock.resources.items() if instant is not before.get(name)]
+            earlier = {name: before.get(name) or clock.zero() for name in touched}
+            if not active.all():
+                for name in touched:
+                    clock.resources[name] = _choose(active, clock.resources[name], earlier[name])
+            if every or i + 1 >= int(counts.max()):
+                continue
+            shift = _shift(clock, earlier)
+            if shift is not None and last is not None and (shift == last).all():
+                left = np.maximum(counts - i - 1, 0)
+                for name in touched:
+                    clock.resources[name] = _extrapolate(clock.resources[name], earlier[name], left)
+                break
+            last = shift
+        clock.weight = outer
+
+    def _advance(self, engine: str, nodes: Sequence[Node], at: dict[str, int]) -> bool:
+        start = at[engine]
+        while at[engine] < len(nodes):
+            node = nodes[at[engine]]
+            if isinstance(node, Loop | Call) or not self._instruction(engine, node):
+                break
+            at[engine] += 1
+        return at[engine] > start
+
+    def _instruction(self, engine: str, node: Decoded) -> bool:
+        """Cost one instruction; False where it waits for a token that nobody has signalled yet."""
+        clock = self.clock
+        if node.name == "core.wait":
+            token = node.operands["token"]
+            assert isinstance(token, int)
+            waiting = self.tokens.get(token)
+            if not waiting:
+                return False
+            clock.set(engine, latest(clock.ready(engine), waiting.pop(0)))
+        elif node.name == "core.signal":
+            token = node.operands["token"]
+            assert isinstance(token, int)
+            self.tokens.setdefault(token, []).append(latest(clock.ready(engine), clock.ready(f"{engine}.done")))
+        else:
+            clock.engine, clock.node = engine, self.number | node.node
+            operands = SimpleNamespace(**{name: self._operand(v) for name, v in node.operands.items()})
+            node.instruction.time(clock, operands, self.coster._units[engine])  # pyright: ignore[reportPrivateUsage]
+        return True
+
+    def _operand(self, operand: object) -> object:
+        if isinstance(operand, Expr):
+            return operand.compiled(self.registers)
+        if isinstance(operand, Tensor):
+            return TensorCost(self._shape(operand.layout), operand.layout.dtype, self._space(operand.address))
+        return operand
+
+    def _shape(self, layout: Layout) -> tuple[Value, ...]:
+        return tuple(dim.compiled(self.registers) for dim in layout.shape)
+
+    def _space(self, address: Expr) -> int:
+        value = address.compiled(self.registers)
+        return int(value if isinstance(value, int) else np.ravel(value)[0]) >> SPACE_SHIFT
+
+    def result(self) -> StepCosts:
+        """Join all resources at the end of the step."""
+        clock = self.clock
+        end = latest(clock.zero(), *clock.resources.values())
+        path = {key: end.blame[:, column] for key, column in clock.keys.items() if column < end.blame.shape[1]}
+        return StepCosts(
+            end.time_ps,
+            {key: value for key, value in path.items() if value.any()},
+            {key: np.broadcast_to(value, (clock.steps,)) for key, value in clock.energy_j.items()},
+            {key: np.broadcast_to(value, (clock.steps,)) for key, value in clock.busy_ps.items()},
+            {key: np.broadcast_to(value, (clock.steps,)) for key, value in clock.counters.items()},
+        )
+
+
+def _wide(blame: IntArray, keys: int) -> IntArray:
+    return np.pad(blame, ((0, 0), (0, keys - blame.shape[1])))
+
+
+def _choose(active: np.ndarray[Any, np.dtype[np.bool_]], new: Instant, old: Instant) -> Instant:
+    keys = max(new.blame.shape[1], old.blame.shape[1])
+    blame = np.where(active[:, None], _wide(new.blame, keys), _wide(old.blame, keys))
+    return Instant(np.where(active, new.time_ps, old.time_ps), blame)
+
+
+def _shift(clock: Clock, earlier: Mapping[str, Instant]) -> IntArray | None:
+    """The one amount by which all touched resources moved on in the last trip, or None."""
+    shift: IntArray | None = None
+    for name, before in earlier.items():
+        moved = clock.resources[name].time_ps - before.time_ps
+        if shift is None:
+            shift = moved
+        elif (moved != shift).any():
+            return None
+    return shift if shift is not None else np.zeros(clock.steps, np.int64)
+
+
+def _extrapolate(now: Instant, before: Instant, trips: IntArray) -> Instant:
+    keys = max(now.blame.shape[1], before.blame.shape[1])
+    wide, early = _wide(now.blame, keys), _wide(before.blame, keys)
+    return Instant(now.time_ps + (now.time_ps - before.time_ps) * trips, wide + (wide - early) * trips[:, None])
