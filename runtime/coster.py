@@ -19,43 +19,14 @@ from crossbank.runtime.clock import Clock, FloatArray, Instant, IntArray, latest
 from crossbank.runtime.expr import Expr, Value
 from crossbank.runtime.numerics import dtype_of
 from crossbank.runtime.program import SPACE_SHIFT, Code, Layout, ProgramError
-from crossbank.runtime.records import Decoded, Decoder, Tensor
+from crossbank.runtime.records import Decoded, Tensor
 from crossbank.runtime.registry import instruction_set
+from crossbank.runtime.walk import Call, Loop, Node, Trees, follow
 
 Registers: TypeAlias = "dict[str, Value]"
 Key: TypeAlias = "tuple[str, str, int]"
 NODE_BITS = 16
 """A cost's node is `block number << NODE_BITS | node slot`."""
-
-
-@dataclass(frozen=True)
-class Loop:
-    """A loop of one stream."""
-
-    counter: str
-    trips: Expr
-    body: tuple[Node, ...]
-
-    @property
-    def name(self) -> str:
-        return f"loop {self.counter}"
-
-
-@dataclass(frozen=True)
-class Call:
-    """A call in one stream."""
-
-    block: str
-    table: str
-    first: Expr
-    rows: Expr
-
-    @property
-    def name(self) -> str:
-        return f"call {self.block}[{self.first}:+{self.rows}]"
-
-
-Node: TypeAlias = "Decoded | Loop | Call"
 
 
 @dataclass(frozen=True)
@@ -101,12 +72,10 @@ class Coster:
 
     def __init__(self, code: Code) -> None:
         self.code = code
-        self._decoder = Decoder(code)
-        self._trees: dict[str, dict[str, tuple[Node, ...]]] = {}
+        self.trees = Trees(code)
         self._timed: dict[int, frozenset[str]] = {}
-        self._units = {e.name: instruction_set(e.isa).make_cost_unit(e.config) for e in code.engines.values()}
-        self._spaces: dict[int, int] = {}
-        self._numbers = {name: i for i, name in enumerate(code.blocks)}
+        self.units = {e.name: instruction_set(e.isa).make_cost_unit(e.config) for e in code.engines.values()}
+        self.numbers = {name: i for i, name in enumerate(code.blocks)}
 
     def cost(self, function: str, dimensions: Mapping[str, IntArray], exact: bool = False) -> StepCosts:
         """The cost of running `function` once per entry of the dimensions' arrays (steps,), each from rest."""
@@ -125,15 +94,6 @@ class Coster:
         run.block(self.code.functions[function].block)
         return run.result()
 
-    def tree(self, block: str) -> dict[str, tuple[Node, ...]]:
-        """The streams of a block with loops nested."""
-        if block not in self._trees:
-            self._trees[block] = {
-                engine: _nest(list(self._decoder.stream(block, engine)), block)
-                for engine in self.code.blocks[block].streams
-            }
-        return self._trees[block]
-
     def timed_registers(self, nodes: Sequence[Node]) -> frozenset[str]:
         """Registers on whose values the cost of some nodes depends."""
         found: set[str] = set()
@@ -143,7 +103,7 @@ class Coster:
             elif isinstance(node, Call):
                 found |= node.rows.symbols | node.first.symbols
                 inner: set[str] = set()
-                for stream in self.tree(node.block).values():
+                for stream in self.trees.of(node.block).values():
                     inner |= self.timed_registers(stream)
                 found |= inner - set(self.code.blocks[node.block].parameters)
             else:
@@ -165,35 +125,6 @@ def _operand_registers(node: Decoded) -> frozenset[str]:
     return frozenset(names)
 
 
-def _nest(records: list[Decoded], block: str) -> tuple[Node, ...]:
-    stack: list[tuple[Decoded | None, list[Node]]] = [(None, [])]
-    for record in records:
-        if record.name == "core.loop":
-            stack.append((record, []))
-        elif record.name == "core.end":
-            opened, body = stack.pop()
-            if opened is None or not stack:
-                raise ProgramError("CB0510", "an end without a loop", f"block {block}")
-            trips, counter = opened.operands["trips"], opened.operands["counter"]
-            assert isinstance(trips, Expr) and isinstance(counter, str)
-            stack[-1][1].append(Loop(counter, trips, tuple(body)))
-        elif record.name == "core.call":
-            callee, table = record.operands["block"], record.operands["table"]
-            first, rows = record.operands["first"], record.operands["rows"]
-            assert (
-                isinstance(callee, str)
-                and isinstance(table, str)
-                and isinstance(first, Expr)
-                and isinstance(rows, Expr)
-            )
-            stack[-1][1].append(Call(callee, table, first, rows))
-        else:
-            stack[-1][1].append(record)
-    if len(stack) != 1:
-        raise ProgramError("CB0510", "a loop without an end", f"block {block}")
-    return tuple(stack[0][1])
-
-
 class _Run:
     """One costing: the clock, the registers and the tokens under way."""
 
@@ -205,40 +136,13 @@ class _Run:
 
     def block(self, name: str) -> None:
         """Cost all streams of a block, from its registers as they stand."""
-        outer, self.number = self.number, self.coster._numbers[name] << NODE_BITS  # pyright: ignore[reportPrivateUsage]
-        self.streams(self.coster.tree(name))
+        outer, self.number = self.number, self.coster.numbers[name] << NODE_BITS
+        self.streams(self.coster.trees.of(name))
         self.number = outer
 
     def streams(self, streams: Mapping[str, Sequence[Node]]) -> None:
-        """Follow streams side by side; loops and calls are entered when all streams that share them have arrived."""
-        at = dict.fromkeys(streams, 0)
-        while True:
-            moved = [self._advance(engine, nodes, at) for engine, nodes in streams.items()]
-            fronts = {e: nodes[at[e]] for e, nodes in streams.items() if at[e] < len(nodes)}
-            if not fronts:
-                return
-            ready = self._meeting(streams, at, fronts)
-            if ready:
-                self._enter({engine: fronts[engine] for engine in ready})
-                for engine in ready:
-                    at[engine] += 1
-            elif not any(moved):
-                raise ProgramError("CB0511", f"streams wait for each other: {', '.join(fronts)}")
-
-    def _meeting(
-        self, streams: Mapping[str, Sequence[Node]], at: Mapping[str, int], fronts: Mapping[str, Node]
-    ) -> list[str]:
-        """The engines standing at one loop or call at which nobody is missing."""
-        for node in fronts.values():
-            if isinstance(node, Loop | Call):
-                sharing = [
-                    engine
-                    for engine, nodes in streams.items()
-                    if any(isinstance(n, Loop | Call) and n.name == node.name for n in nodes[at[engine] :])
-                ]
-                if all(isinstance(front := fronts.get(e), Loop | Call) and front.name == node.name for e in sharing):
-                    return sharing
-        return []
+        """Cost streams side by side."""
+        follow(streams, self._instruction, self._enter)
 
     def _enter(self, nodes: Mapping[str, Node]) -> None:
         first = next(iter(nodes.values()))
@@ -257,13 +161,13 @@ class _Run:
     def _call(self, call: Call, engines: Sequence[str]) -> None:
         code = self.coster.code
         block, table = code.blocks[call.block], code.tables[call.table]
-        tree = {engine: nodes for engine, nodes in self.coster.tree(call.block).items() if engine in engines}
+        tree = {engine: nodes for engine, nodes in self.coster.trees.of(call.block).items() if engine in engines}
         timed = frozenset[str]().union(*(self.coster.timed_registers(nodes) for nodes in tree.values()))
         columns = [i for i, name in enumerate(table.columns) if name in timed]
         first, rows = call.first.evaluate(self.registers), call.rows.evaluate(self.registers)
         if not isinstance(first, int) or not isinstance(rows, int):
             raise ProgramError("CB0512", f"the rows of {call.name} depend on data", f"block {call.block}")
-        outer, self.number = self.number, self.coster._numbers[call.block] << NODE_BITS  # pyright: ignore[reportPrivateUsage]
+        outer, self.number = self.number, self.coster.numbers[call.block] << NODE_BITS
         row = first
         while row < first + rows:
             same = row + 1
@@ -310,15 +214,6 @@ class _Run:
             last = shift
         clock.weight = outer
 
-    def _advance(self, engine: str, nodes: Sequence[Node], at: dict[str, int]) -> bool:
-        start = at[engine]
-        while at[engine] < len(nodes):
-            node = nodes[at[engine]]
-            if isinstance(node, Loop | Call) or not self._instruction(engine, node):
-                break
-            at[engine] += 1
-        return at[engine] > start
-
     def _instruction(self, engine: str, node: Decoded) -> bool:
         """Cost one instruction; False where it waits for a token that nobody has signalled yet."""
         clock = self.clock
@@ -336,7 +231,7 @@ class _Run:
         else:
             clock.engine, clock.node = engine, self.number | node.node
             operands = SimpleNamespace(**{name: self._operand(v) for name, v in node.operands.items()})
-            node.instruction.time(clock, operands, self.coster._units[engine])  # pyright: ignore[reportPrivateUsage]
+            node.instruction.time(clock, operands, self.coster.units[engine])
         return True
 
     def _operand(self, operand: object) -> object:
