@@ -1,0 +1,156 @@
+"""The cost of a digital engine whose numbers are a clock, widths and a bandwidth: compute and traffic overlap.
+
+An instruction takes `startup_cycles` and then the longer of its arithmetic and its traffic. A number that the engine's
+table lacks costs nothing, so an engine with an empty table is free.
+
+    [engine.timing]  clock_ghz, startup_cycles, bandwidth_bytes_per_s, and cycles per result and lane, `lanes` at once:
+                     cycles_per_simple (add, compare, copy), cycles_per_special (exp, tanh, division), cycles_per_mac;
+                     macs_per_cycle replaces lanes for products, sweep rows are padded to `mac_rows` and `mac_columns`
+    [engine.energy]  simple_pj, special_pj, mac_pj, byte_pj, startup_pj
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from crossbank.runtime.clock import Clock
+
+KEYS: Mapping[str, tuple[str, ...]] = {
+    "timing": (
+        "clock_ghz", "startup_cycles", "bandwidth_bytes_per_s", "lanes", "cycles_per_simple", "cycles_per_special",
+        "cycles_per_mac", "macs_per_cycle", "mac_rows", "mac_columns",
+    ),
+    "energy": ("simple_pj", "special_pj", "mac_pj", "byte_pj", "startup_pj"),
+}  # fmt: skip
+SOURCES: Mapping[str, tuple[str, ...]] = {
+    "compute": (
+        *(f"timing.{key}" for key in KEYS["timing"] if key != "bandwidth_bytes_per_s"),
+        *("energy.simple_pj", "energy.special_pj", "energy.mac_pj"),
+    ),
+    "memory": ("timing.bandwidth_bytes_per_s", "energy.byte_pj"),
+    "startup": ("timing.clock_ghz", "timing.startup_cycles", "energy.startup_pj"),
+}
+"""Which numbers each cost component rests on."""
+
+PICO = 1e12
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one instruction does: results by class, and products as (batch, rows, columns, depth) each int or array."""
+
+    simple: Any = 0
+    special: Any = 0
+    products: tuple[tuple[Any, Any, Any, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class Roofline:
+    """The parameters of one engine; see the module's words for each."""
+
+    clock_ghz: float = 0.0
+    startup_cycles: float = 0.0
+    bandwidth_bytes_per_s: float = 0.0
+    lanes: float = 0.0
+    cycles_per_simple: float = 1.0
+    cycles_per_special: float = 1.0
+    cycles_per_mac: float = 1.0
+    macs_per_cycle: float = 0.0
+    mac_rows: int = 1
+    mac_columns: int = 1
+    simple_pj: float = 0.0
+    special_pj: float = 0.0
+    mac_pj: float = 0.0
+    byte_pj: float = 0.0
+    startup_pj: float = 0.0
+
+    @staticmethod
+    def of(config: Mapping[str, Any]) -> Roofline:
+        """The parameters in an engine's table; keys of other sections are not read."""
+        found: dict[str, Any] = {}
+        for section, keys in KEYS.items():
+            table: Mapping[str, Any] = config.get(section, {})
+            found |= {key: table[key] for key in keys if key in table}
+        return Roofline(**found)
+
+    def compute_ps(self, work: Work) -> Any:
+        """The time of the arithmetic, in ps: an int, or int64 (steps,)."""
+        if not self.clock_ghz:
+            return 0
+        cycles: Any = 0.0
+        if self.lanes:
+            cycles = cycles + np.ceil(np.asarray(work.simple) / self.lanes) * self.cycles_per_simple
+            cycles = cycles + np.ceil(np.asarray(work.special) / self.lanes) * self.cycles_per_special
+        width = self.macs_per_cycle or self.lanes
+        if width:
+            for batch, rows, columns, depth in work.products:
+                padded = _up(rows, self.mac_rows) * _up(columns, self.mac_columns)
+                cycles = cycles + np.ceil(batch * padded * depth / width) * self.cycles_per_mac
+        return np.ceil(cycles * (1000.0 / self.clock_ghz)).astype(np.int64)
+
+    def memory_ps(self, size_bytes: Any) -> Any:
+        """The time of the traffic, in ps."""
+        if not self.bandwidth_bytes_per_s:
+            return 0
+        return np.ceil(np.asarray(size_bytes) * (PICO / self.bandwidth_bytes_per_s)).astype(np.int64)
+
+    def charge(self, clock: Clock, work: Work, size_bytes: Any) -> None:
+        """Advance the engine by one instruction and count its energy and MACs."""
+        start = clock.ready(clock.engine)
+        startup_ps = round(self.startup_cycles * 1000.0 / self.clock_ghz) if self.clock_ghz else 0
+        if startup_ps:
+            start = clock.plus(start, startup_ps, "startup")
+        compute, memory = self.compute_ps(work), self.memory_ps(size_bytes)
+        bound = np.maximum(memory - compute, 0)
+        if np.any(compute):
+            start = clock.plus(start, compute, "compute")
+        if np.any(bound):
+            start = clock.plus(start, bound, "memory")
+        clock.set(clock.engine, start)
+        macs: Any = sum(batch * rows * columns * depth for batch, rows, columns, depth in work.products)
+        if work.products:
+            clock.count("macs", macs)
+        energy_pj = np.asarray(work.simple) * self.simple_pj + np.asarray(work.special) * self.special_pj
+        energy_pj = energy_pj + np.asarray(macs) * self.mac_pj
+        if np.any(energy_pj):
+            clock.spend("compute", energy_pj / PICO)
+        if self.byte_pj:
+            clock.spend("memory", np.asarray(size_bytes) * (self.byte_pj / PICO))
+        if self.startup_pj:
+            clock.spend("startup", self.startup_pj / PICO)
+
+
+def _up(value: Any, step: int) -> Any:
+    return value if step == 1 else -(-value // step) * step
+
+
+def charged(tensors: Sequence[str], work: Callable[[Any], Work]) -> Callable[[Clock, Any, Roofline], None]:
+    """The `time` function of an instruction that moves `tensors` once and whose arithmetic `work` tells."""
+
+    def time(clock: Clock, o: Any, unit: Roofline) -> None:
+        size_bytes: Any = 0
+        for name in tensors:
+            tensor = getattr(o, name)
+            if tensor is not None:
+                size_bytes = size_bytes + tensor.bytes
+        unit.charge(clock, work(o), size_bytes)
+
+    return time
+
+
+def batch_of(shape: Sequence[Any]) -> Any:
+    """The product of all but the last two dimensions."""
+    total: Any = 1
+    for dim in shape[:-2]:
+        total = total * dim
+    return total
+
+
+def matmul_work(o: Any) -> Work:
+    """The products of dst [.., M, N] = a [.., M, K] @ b [.., K, N]."""
+    shape = o.dst.shape
+    return Work(products=((batch_of(shape), shape[-2], shape[-1], o.a.shape[-1]),))
