@@ -1,0 +1,223 @@
+"""The driver: takes a model through the phases to a program, with dumps, stops and progress on the way."""
+
+from __future__ import annotations
+
+import gc
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from io import StringIO
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.printer import Printer
+
+from crossbank.backends.interface import Backend
+from crossbank.backends.system import load_system, suggestion
+from crossbank.compiler.phases import PHASES, passes_of
+from crossbank.passes.context import CompileContext, CompileOptions
+from crossbank.runtime.compiled import Program
+from crossbank.runtime.program import ProgramError
+
+LIVE_OPS_LIMIT = 5000
+DEFAULT_CONTEXT = 2048
+Progress = Callable[[str, float], None]
+"""Called with a phase's name and the share of the work that is done, 0 to 1."""
+
+
+def load_backends() -> dict[str, Backend]:
+    """The families that are installed, by the engine kind that they serve."""
+    found: dict[str, Backend] = {}
+    for entry in entry_points(group="crossbank.backends"):
+        backend: Backend = entry.load()
+        found[backend.kind] = backend
+    return found
+
+
+@dataclass
+class Compilation:
+    """One run of the driver over a module, phase by phase."""
+
+    ctx: CompileContext
+    dump_folder: Path | None = None
+    progress: Progress | None = None
+    phases: dict[str, float] = field(default_factory=dict[str, float])
+    live_ops_max: int = 0
+    _dumped: int = 0
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Time a phase and report it."""
+        if self.progress:
+            self.progress(name, PHASES.index(name) / len(PHASES))
+        start = time.perf_counter()
+        yield
+        self.phases[name] = time.perf_counter() - start
+
+    def run_passes(self, module: ModuleOp, phase: str) -> None:
+        """Run the passes of one phase, verifying after each and dumping where asked."""
+        for item in passes_of(phase):
+            before = print_module(module) if self.dump_folder else ""
+            item.apply(self.ctx, module)
+            module.verify()
+            self.count(module, item.name)
+            if self.dump_folder:
+                text = print_module(module)
+                self.dump(f"{phase}.{item.name}" + ("" if text != before else ".unchanged"), text)
+
+    def count(self, module: ModuleOp, where: str) -> None:
+        """Keep the largest number of live operations; the size rule of the design is an error, not a hope."""
+        live = sum(1 for _ in module.walk())
+        self.live_ops_max = max(self.live_ops_max, live)
+        if live > LIVE_OPS_LIMIT:
+            raise ProgramError(
+                "CB0103",
+                f"the model becomes {live} operations after {where}, at most {LIVE_OPS_LIMIT} are taken",
+                self.ctx.model_name,
+                "export the model with equal layers in sequence, so that they are found to repeat",
+            )
+
+    def dump(self, name: str, text: str) -> None:
+        """Write one numbered file of IR."""
+        assert self.dump_folder is not None
+        self.dump_folder.mkdir(parents=True, exist_ok=True)
+        (self.dump_folder / f"{self._dumped:02d}.{name}.mlir").write_text(text, encoding="utf-8")
+        self._dumped += 1
+        save_tables = getattr(self.ctx, "save_tables", None)
+        if save_tables is not None:
+            save_tables(self.dump_folder)
+
+
+def print_module(module: ModuleOp) -> str:
+    """The text of a module, as `crossbank opt` reads it back."""
+    text = StringIO()
+    Printer(stream=text, print_debuginfo=True).print_op(module)
+    return text.getvalue() + "\n"
+
+
+def make_context(target: str | Path) -> CompileContext:
+    """A context for a target's name or system file."""
+    return CompileContext(load_system(target), load_backends())
+
+
+def _groups(chips: int | Literal["auto"]) -> int | None:
+    if chips == "auto":
+        return None
+    if chips < 1:
+        raise ProgramError(
+            "CB0104", f"--chips {chips}: at least 1 is needed", help="let the compiler choose: --chips auto"
+        )
+    return chips
+
+
+OPTIONS = ("dump_ir", "stop_after", "progress", "quiet")
+
+
+def compile(
+    model: str | Path,
+    target: str | Path = "ideal",
+    *,
+    context: int | None = None,
+    max_batch: int = 8,
+    weights: Literal["auto", "shape-only"] = "auto",
+    chips: int | Literal["auto"] = "auto",
+    calibration: str | Path | np.ndarray[Any, Any] | None = None,
+    **options: Any,
+) -> Program:
+    """Compile an ONNX model for a target and give the program; ProgramError says what stands in the way.
+
+    `context` None takes the smallest limit that the model declares, else 2048, and prints it to stderr. `calibration`
+    is a text file's path (bytes are the ids), or an integer array (sequences, tokens), for targets with converters.
+    Further options: `dump_ir` (folder), `stop_after` (phase), `progress` (callable), `quiet`.
+    """
+    for name in options:
+        if name not in OPTIONS:
+            raise TypeError(f"compile() has no option {name!r}: {suggestion(name, OPTIONS)}")
+    module, job = compile_to_module(
+        model, target, context=context, max_batch=max_batch, weights=weights, chips=chips, **options
+    )
+    from crossbank.passes.emit.emit_streams import emit
+
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        with job.phase("emit"):
+            code = emit(module, job.ctx)
+        code.summary["live_ops_max"] = job.live_ops_max
+        program = Program(code, job.ctx.tensors, job.phases)
+        program.verify()
+    finally:
+        if collecting:
+            gc.enable()
+    from crossbank.compiler.calibration import calibrate
+
+    calibrate(program, calibration)
+    return program
+
+
+def compile_to_module(
+    model: str | Path,
+    target: str | Path = "ideal",
+    *,
+    context: int | None = None,
+    max_batch: int = 8,
+    weights: Literal["auto", "shape-only"] = "auto",
+    chips: int | Literal["auto"] = "auto",
+    dump_ir: str | Path | None = None,
+    stop_after: str | None = None,
+    progress: Progress | None = None,
+    quiet: bool = False,
+) -> tuple[ModuleOp, Compilation]:
+    """Run the phases up to schedule (or `stop_after`); gives the module and the job with its context."""
+    if stop_after is not None and stop_after not in PHASES:
+        raise ProgramError("CB0105", f"no phase is called {stop_after!r}", help=suggestion(stop_after, PHASES))
+    if (context is not None and context < 1) or max_batch < 1:
+        raise ProgramError("CB0106", f"context {context} and batch {max_batch} must be at least 1")
+    from crossbank.compiler.frontend import import_model
+
+    ctx = make_context(target)
+    ctx.options = CompileOptions(context=context, max_batch=max_batch, groups=_groups(chips))
+    ctx.model_name = Path(model).name
+    job = Compilation(ctx, Path(dump_ir) if dump_ir else None, progress)
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        with job.phase("import"):
+            module = import_model(Path(model), ctx, weights=weights)
+            module.verify()
+            job.count(module, "import")
+            if job.dump_folder:
+                job.dump("import", print_module(module))
+        for phase in PHASES[1:-1]:
+            if stop_after is not None and PHASES.index(phase) > PHASES.index(stop_after):
+                break
+            with job.phase(phase):
+                job.run_passes(module, phase)
+            if phase == "raise":
+                _choose_context(ctx, quiet)
+    finally:
+        if collecting:
+            gc.enable()
+    return module, job
+
+
+def _choose_context(ctx: CompileContext, quiet: bool) -> None:
+    declared = [int(limit) for limit in ctx.notes.get("context_limits", [])]
+    asked = ctx.options.context
+    if asked is None:
+        ctx.options.context = min(declared, default=DEFAULT_CONTEXT)
+        if not quiet:
+            origin = "the smallest limit that the model declares" if declared else "the model declares no limit"
+            print(f"context {ctx.options.context} ({origin})", file=sys.stderr)
+    elif declared and asked > min(declared):
+        raise ProgramError(
+            "CB0107",
+            f"context {asked} exceeds {min(declared)}, the length of the model's position table",
+            ctx.model_name,
+            f"compile with --context {min(declared)} or less",
+        )
