@@ -33,6 +33,11 @@ EXACT = 1 << 53
 """Integers below this are exact in float64."""
 
 
+def positions(n: int) -> NDArray[np.int64]:
+    """0 … n - 1."""
+    return np.arange(n, dtype=np.int64)
+
+
 def wide(x: Array) -> Array:
     """The operand in the precision that the device computes in."""
     working = _WIDE.get(x.dtype)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from crossbank.backends.arithmetic import Array, wide
+from crossbank.backends.arithmetic import Array, positions, wide
 from crossbank.backends.simd.kinds import Scatter
 from crossbank.runtime.program import ProgramError
 
@@ -43,14 +43,14 @@ def value(unit: object, o: Any) -> None:
 
 def iota(unit: object, o: Any) -> None:
     """dst[i] = start + i * step."""
-    index = np.arange(o.dst.shape[-1], dtype=np.int64)
+    index = positions(o.dst.shape[-1])
     o.dst[...] = np.asarray(o.start).reshape(-1, 1) + index * np.asarray(o.step).reshape(-1, 1)
 
 
 def arange(unit: object, o: Any) -> None:
     """dst[i] = start + i * step, with start and step read from memory."""
     start, step = wide(o.start).reshape(-1, 1), wide(o.step).reshape(-1, 1)
-    index: Array = np.arange(o.dst.shape[-1])
+    index = positions(o.dst.shape[-1])
     o.dst[...] = start + index.astype(start.dtype) * step
 
 
@@ -71,7 +71,7 @@ def gather(unit: object, o: Any) -> None:
         o.dst[...] = table[0][indices[0]]
         return
     lanes = max(len(table), len(indices))
-    lane = np.arange(len(table)) if len(table) > 1 else np.zeros(lanes, np.intp)
+    lane = positions(len(table)) if len(table) > 1 else np.zeros(lanes, np.int64)
     o.dst[...] = table[lane.reshape(-1, *(1,) * (indices.ndim - 1)), indices]
 
 
@@ -79,7 +79,7 @@ def gather_nd(unit: object, o: Any) -> None:
     """dst[b, i…] = data[b, *indices[b, i…, :]], b over the first `batch` axes."""
     data, indices, batch = o.data, o.indices, int(np.max(o.batch)) + 1
     lead = indices.shape[:batch]
-    grid: list[Array] = [np.arange(n).reshape(-1, *(1,) * (indices.ndim - 2 - i)) for i, n in enumerate(lead)]
+    grid: list[Array] = [positions(n).reshape(-1, *(1,) * (indices.ndim - 2 - i)) for i, n in enumerate(lead)]
     for axis in range(indices.shape[-1]):
         _checked(indices[..., axis], data.shape[batch + axis], "gather_nd")
     o.dst[...] = data[(*grid, *np.moveaxis(indices, -1, 0))]
@@ -115,7 +115,7 @@ def scatter_nd(unit: object, o: Any) -> None:
     dst, indices = o.dst, o.indices
     for axis in range(indices.shape[-1]):
         _checked(indices[..., axis], dst.shape[1 + axis], "scatter_nd")
-    lane = np.arange(len(indices)).reshape(-1, *(1,) * (indices.ndim - 2))
+    lane = positions(len(indices)).reshape(-1, *(1,) * (indices.ndim - 2))
     _scatter(dst, (lane, *np.moveaxis(indices, -1, 0)), o.values, o.op)
 
 
@@ -129,7 +129,7 @@ def scatter_elements(unit: object, o: Any) -> None:
 def trilu(unit: object, o: Any) -> None:
     """dst = the upper or lower triangle of src's last two axes, from diagonal `diagonal`."""
     rows, columns = o.src.shape[-2:]
-    distance: Array = np.arange(columns) - np.arange(rows)[:, None]
+    distance = positions(columns) - positions(rows)[:, None]
     diagonal = np.asarray(o.diagonal).reshape(-1, *(1,) * (o.src.ndim - 1))
     keep = distance >= diagonal if o.upper else distance <= diagonal
     o.dst[...] = np.where(keep, o.src, np.zeros((), o.src.dtype))
@@ -139,6 +139,6 @@ def one_hot(unit: object, o: Any) -> None:
     """dst[…, j] = values[1] where j == indices[…], else values[0]; negative indices count from the end."""
     depth = o.dst.shape[-1]
     indices = o.indices[..., None].astype(np.int64)
-    hit: Array = np.arange(depth) == np.where(indices < 0, indices + depth, indices)
+    hit: Array = positions(depth) == np.where(indices < 0, indices + depth, indices)
     off, on = (o.values[:, i].reshape(-1, *(1,) * (o.dst.ndim - 1)) for i in (0, 1))
     o.dst[...] = np.where(hit, on, off)

@@ -7,7 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from crossbank.backends.arithmetic import Array, is_float, masked_softmax_in_place, product, softmax_in_place, wide
+from crossbank.backends.arithmetic import (
+    Array,
+    is_float,
+    masked_softmax_in_place,
+    positions,
+    product,
+    softmax_in_place,
+    wide,
+)
 from crossbank.backends.simd.kinds import Extreme, Reduction
 
 
@@ -94,7 +102,7 @@ def softmax(unit: object, o: Any) -> None:
 def mask_softmax(unit: object, o: Any) -> None:
     """dst = softmax(cap(scale * src) + mask) over the last axis, columns from `limit` on hidden."""
     scores = np.array(wide(o.src))
-    columns: Array = np.arange(scores.shape[-1])
+    columns = positions(scores.shape[-1])
     limit = np.asarray(o.limit).reshape(-1, *(1,) * (scores.ndim - 1))
     hidden: Array | None = columns >= limit if (limit < scores.shape[-1]).any() else None
     o.dst[...] = masked_softmax_in_place(scores, o.scale, o.softcap, o.mask, hidden, bool(o.nan_to_zero))
