@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from xdsl.dialects.builtin import (
+    DYNAMIC_INDEX,
     ArrayAttr,
     BFloat16Type,
     Float16Type,
@@ -22,7 +23,7 @@ from xdsl.utils.exceptions import VerifyException
 
 from crossbank.runtime.expr import Expr, ExprError
 
-DYNAMIC = -1
+DYNAMIC = DYNAMIC_INDEX
 
 _TYPES: dict[str, Attribute] = {
     "float16": Float16Type(),

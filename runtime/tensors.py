@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -28,7 +29,8 @@ class FileRange:
 class TensorEntry:
     """One tensor: its values in memory, or where they lie; neither for a shape-only model.
 
-    Sub-byte types (int4, uint4) are unpacked, one element a byte, when loaded.
+    Sub-byte types (int4, uint4, int2, uint2) lie packed in a file as ONNX packs them, low bits first; they are
+    unpacked, one element a byte, when loaded.
     """
 
     dtype: str
@@ -78,10 +80,29 @@ class TensorStore:
                 help="compile again where the model's external data files are present",
             )
         if isinstance(entry.data, FileRange):
-            mapped = _map(entry.data.path)
-            values = mapped[entry.data.offset : entry.data.offset + entry.data.length].view(dtype_of(entry.dtype))
-            return values.reshape(entry.shape)
+            values = _map(entry.data.path)[entry.data.offset : entry.data.offset + entry.data.length]
+            bits = element_bits(entry.dtype)
+            if bits < 8:
+                return _unpack(values, entry, bits)
+            return values.view(dtype_of(entry.dtype)).reshape(entry.shape)
         return entry.data
+
+
+def element_bits(dtype: str) -> int:
+    """Bits of an element where tensors lie packed, as in ONNX files."""
+    return {"int4": 4, "uint4": 4, "float4_e2m1fn": 4, "int2": 2, "uint2": 2}.get(dtype, dtype_of(dtype).itemsize * 8)
+
+
+def _unpack(packed: NDArray[np.uint8], entry: TensorEntry, bits: int) -> NDArray[Any]:
+    shifts = np.arange(0, 8, bits, dtype=np.uint8)
+    fields = (packed[:, None] >> shifts & np.uint8((1 << bits) - 1)).reshape(-1)[: math.prod(entry.shape)]
+    if entry.dtype.startswith("int"):
+        sign = np.uint8(1 << (bits - 1))
+        fields = (fields ^ sign).view(np.int8) - sign.view(np.int8)
+        return fields.astype(dtype_of(entry.dtype)).reshape(entry.shape)
+    if entry.dtype.startswith("float"):
+        return fields.view(dtype_of(entry.dtype)).reshape(entry.shape)
+    return fields.astype(dtype_of(entry.dtype)).reshape(entry.shape)
 
 
 @lru_cache(maxsize=64)
