@@ -1,0 +1,174 @@
+"""`compile` and `opt`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from crossbank.compiler.cli.printing import note, put, size
+from crossbank.runtime.program import ProgramError
+
+Model = Annotated[Path, typer.Argument(help="an ONNX model")]
+Target = Annotated[str, typer.Option("--target", "-t", help="a target's name, or a system file (.toml)")]
+Context = Annotated[int | None, typer.Option(help="most tokens a sequence may have; default: the model's own limit")]
+Batch = Annotated[int, typer.Option("--max-batch", help="most sequences at once")]
+Weights = Annotated[str, typer.Option(help="auto, or shape-only where weight files are absent")]
+Chips = Annotated[str, typer.Option(help="how many chips or devices; auto: as many as needed")]
+Calibration = Annotated[Path | None, typer.Option(help="text to calibrate converter ranges with (bytes are token ids)")]
+
+
+def chips_of(text: str) -> int | Literal["auto"]:
+    """The value of --chips."""
+    if text == "auto":
+        return "auto"
+    try:
+        return int(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is neither a number nor auto", param_hint="--chips") from None
+
+
+def weights_of(text: str) -> Literal["auto", "shape-only"]:
+    """The value of --weights."""
+    if text == "auto" or text == "shape-only":
+        return text
+    raise typer.BadParameter(f"{text!r} is neither auto nor shape-only", param_hint="--weights")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+    app.command("compile")(compile_command)
+    app.command("opt")(opt_command)
+
+
+def compile_command(
+    model: Model,
+    target: Target = "ideal",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="program file; default: the model's name with .cbk")
+    ] = None,
+    context: Context = None,
+    max_batch: Batch = 8,
+    weights: Weights = "auto",
+    chips: Chips = "auto",
+    calibration: Calibration = None,
+    dump_ir: Annotated[Path | None, typer.Option(help="folder for one file of IR per pass")] = None,
+    stop_after: Annotated[str | None, typer.Option(help="stop after this phase and print its IR")] = None,
+    start_from: Annotated[
+        str | None, typer.Option("--from", help="resume from the IR of a --dump-ir file: MODEL is that file's model")
+    ] = None,
+    ir: Annotated[Path | None, typer.Option("--ir", help="the IR file to resume from, with --from")] = None,
+) -> None:
+    """Compile a model into a program."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from crossbank.compiler.driver import compile as compile_model
+    from crossbank.compiler.driver import compile_to_module, print_module
+    from crossbank.compiler.resuming import resume
+
+    arguments = {
+        "context": context,
+        "max_batch": max_batch,
+        "weights": weights_of(weights),
+        "chips": chips_of(chips),
+    }
+    start = time.perf_counter()
+    columns = (TextColumn("{task.description:>9}"), BarColumn(), TimeElapsedColumn())
+    from rich.console import Console
+
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task("compile", total=1.0)
+
+        def progress(phase: str, done: float) -> None:
+            bar.update(task, description=phase, completed=done)
+
+        if start_from is not None:
+            if ir is None:
+                raise ProgramError(
+                    "CB0109",
+                    "--from needs the IR to start with",
+                    help="add --ir FILE, a file that --dump-ir or --stop-after wrote",
+                )
+            program = resume(model, ir, start_from, target, dump_ir=dump_ir, calibration=calibration, **arguments)
+        elif stop_after is not None and stop_after != "emit":
+            module, _ = compile_to_module(
+                model, target, dump_ir=dump_ir, stop_after=stop_after, progress=progress, **arguments
+            )
+            text = print_module(module)
+            if output is None:
+                put(text.rstrip("\n"))
+            else:
+                output.write_text(text, encoding="utf-8")
+            return
+        else:
+            program = compile_model(
+                model, target, dump_ir=dump_ir, progress=progress, calibration=calibration, **arguments
+            )
+        path = output or Path(model.name).with_suffix(".cbk")
+        bar.update(task, description="save", completed=0.99)
+        program.save(path)
+    put(summary_text(program.summary(), model, path, time.perf_counter() - start))
+
+
+def summary_text(summary: dict[str, object], model: Path, path: Path, seconds: float) -> str:
+    """Eight lines on what was compiled."""
+    from typing import Any, cast
+
+    s = cast("dict[str, Any]", summary)
+    engines = ", ".join(
+        f"{kind} {entry['nodes']} nodes" + (f" {size(entry['weight_bytes'])}" if entry.get("weight_bytes") else "")
+        for kind, entry in s.get("engines", {}).items()
+        if entry.get("nodes")
+    )
+    recognised = ", ".join(f"{count} {kind}" for kind, count in s.get("recognised", {}).items() if count)
+    missed = s.get("unrecognised", [])
+    groups = s.get("groups", {})
+    limits = s.get("limits", {})
+    memory = ", ".join(f"{name} {size(used)}" for name, used in s.get("memory", {}).items())
+    return "\n".join(
+        [
+            f"model        {model.name}: {s.get('nodes', '?')} nodes",
+            f"target       {s.get('target')}"
+            + (f", {groups.get('count')} {groups.get('name')}(s)" if groups.get("name") else ""),
+            f"engines      {engines or '-'}",
+            f"recognised   {recognised or '-'}" + (f"; not: {len(missed)}" if missed else ""),
+            f"capacity     context {limits.get('context')}, batch {limits.get('max_batch')}",
+            f"memory       {memory or '-'}",
+            f"instructions {s.get('instructions')}",
+            f"program      {path} ({size(path.stat().st_size)}) in {seconds:.1f} s",
+        ]
+    )
+
+
+def opt_command(
+    file: Annotated[Path, typer.Argument(help="a file of IR; - for stdin")],
+    passes: Annotated[
+        str, typer.Option("--passes", "-p", help="comma-separated passes, options in braces: a{n=1},b")
+    ] = "",
+    target: Target = "ideal",
+    model: Annotated[
+        Path | None, typer.Option(help="the ONNX model that the IR came from, where passes read weights")
+    ] = None,
+    context: Context = None,
+    max_batch: Batch = 8,
+    list_passes: Annotated[bool, typer.Option("--list", help="list all passes and stop")] = False,
+) -> None:
+    """Run passes on IR and print the result."""
+    from crossbank.compiler.resuming import apply_passes, pass_list
+
+    if list_passes:
+        put(pass_list())
+        return
+    text = sys.stdin.read() if str(file) == "-" else _read(file)
+    put(apply_passes(text, passes, target, model, context, max_batch, file).rstrip("\n"))
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        note(f"error: can't read {file}: {error}")
+        raise typer.Exit(1) from error

@@ -1,0 +1,79 @@
+"""How numbers and tables look on a terminal."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+_STEPS = (
+    ("T", 1e12),
+    ("G", 1e9),
+    ("M", 1e6),
+    ("k", 1e3),
+    ("", 1.0),
+    ("m", 1e-3),
+    ("µ", 1e-6),
+    ("n", 1e-9),
+    ("p", 1e-12),
+)
+
+
+def quantity(value: float | None, unit: str, digits: int = 3) -> str:
+    """A number with an SI prefix, such as "12.3 ms"; "-" for None."""
+    if value is None:
+        return "-"
+    if not value or not math.isfinite(value):
+        return f"{value:g} {unit}"
+    for prefix, size in _STEPS:
+        if abs(value) >= size:
+            return f"{value / size:.{digits}g} {prefix}{unit}"
+    return f"{value:.{digits}g} {unit}"
+
+
+def size(count_bytes: float) -> str:
+    """A number of bytes in binary units."""
+    value = float(count_bytes)
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if value < 1024 or unit == "TiB":
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    raise AssertionError
+
+
+def share(part: float) -> str:
+    """A fraction as per cent."""
+    return f"{100 * part:.1f} %"
+
+
+def table(rows: Iterable[Sequence[str]], head: Sequence[str], numbers: Sequence[int] = ()) -> str:
+    """Plain aligned columns; those in `numbers` to the right."""
+    lines = [list(head), *(list(row) for row in rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+    texts = [
+        "  ".join(
+            cell.rjust(w) if i in numbers else cell.ljust(w)
+            for i, (cell, w) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    ]
+    texts.insert(1, "  ".join("-" * w for w in widths))
+    return "\n".join(texts)
+
+
+def put_json(value: Any) -> None:
+    """Write a JSON document to stdout."""
+    json.dump(value, sys.stdout, indent=2, default=str)
+    sys.stdout.write("\n")
+
+
+def put(text: str) -> None:
+    """Write a line of the product to stdout."""
+    sys.stdout.write(text + "\n")
+
+
+def note(text: str) -> None:
+    """Write a line beside the product, to stderr."""
+    print(text, file=sys.stderr)

@@ -1,0 +1,136 @@
+"""IR from text: run passes on it, or resume a compilation from where a dump left it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from xdsl.dialects.builtin import Builtin, ModuleOp
+from xdsl.dialects.func import Func
+from xdsl.parser import Parser
+from xdsl.passes import ModulePass, PassPipeline
+from xdsl.utils.exceptions import ParseError, PassFailedException, VerifyException
+
+from crossbank.backends.system import suggestion
+from crossbank.compiler.driver import Compilation, make_context, print_module
+from crossbank.compiler.phases import PHASES, all_passes
+from crossbank.dialects import load_dialects
+from crossbank.passes.context import CompileContext, CompileOptions
+from crossbank.runtime.compiled import Program
+from crossbank.runtime.program import ProgramError
+
+
+def parse_module(text: str, ctx: CompileContext, where: str) -> ModuleOp:
+    """The module of a text; ProgramError CB0110 says where it is wrong."""
+    ctx.load_dialect(Builtin)
+    ctx.load_dialect(Func)
+    load_dialects(ctx)
+    for backend in ctx.backends.values():
+        ctx.load_dialect(_dialect(backend.isa))
+    try:
+        module = Parser(ctx, text, where).parse_module()
+        module.verify()
+    except (ParseError, VerifyException) as error:
+        raise ProgramError(
+            "CB0110", f"not valid IR: {error}", where, "take IR from --dump-ir or --stop-after"
+        ) from error
+    return module
+
+
+def _dialect(isa: Any) -> Any:
+    from crossbank.dialects.instructions import dialect_of
+
+    return dialect_of(isa)
+
+
+def _prepare(
+    target: str | Path, model: Path | None, context: int | None, max_batch: int, **arguments: Any
+) -> CompileContext:
+    ctx = make_context(target)
+    ctx.options = CompileOptions(context=context, max_batch=max_batch, groups=arguments.get("groups"))
+    if model is not None:
+        from crossbank.compiler.frontend import import_model
+
+        ctx.model_name = model.name
+        import_model(model, ctx, weights=arguments.get("weights", "auto"))
+    return ctx
+
+
+def apply_passes(
+    text: str, passes: str, target: str | Path, model: Path | None, context: int | None, max_batch: int, where: Path
+) -> str:
+    """Run named passes on the text of a module and give the text of the result."""
+    known = all_passes()
+    ctx = _prepare(target, model, context, max_batch)
+    module = parse_module(text, ctx, str(where))
+    _restore_tables(ctx, where)
+    for item in _pipeline(passes, known):
+        item.apply(ctx, module)
+        module.verify()
+    return print_module(module)
+
+
+def _restore_tables(ctx: CompileContext, where: Path) -> None:
+    load = getattr(ctx, "load_tables", None)
+    if load is not None and (where.parent / "tables").is_dir():
+        load(where.parent)
+
+
+def _pipeline(text: str, known: dict[str, type[ModulePass]]) -> tuple[ModulePass, ...]:
+    from xdsl.utils.parse_pipeline import PassPipelineParseError, parse_pipeline
+
+    if not text:
+        return ()
+    try:
+        specs = list(parse_pipeline(text))
+    except PassPipelineParseError as error:
+        raise ProgramError("CB0111", f"can't read passes {text!r}: {error}", help="write a,b{option=1},c") from error
+    items: list[ModulePass] = []
+    for spec in specs:
+        if spec.name not in known:
+            raise ProgramError("CB0111", f"no pass is called {spec.name!r}", help=suggestion(spec.name, list(known)))
+        try:
+            items.append(known[spec.name].from_spec(spec))
+        except (PassFailedException, ValueError, TypeError) as error:
+            raise ProgramError(
+                "CB0111", f"pass {spec.name}: {error}", help="crossbank opt --list shows the options"
+            ) from error
+    PassPipeline(tuple(items))
+    return tuple(items)
+
+
+def pass_list() -> str:
+    """Every pass with its options and first line of documentation."""
+    from dataclasses import fields
+
+    lines: list[str] = []
+    for name, kind in all_passes().items():
+        options = "".join(f" {f.name}={f.default}" for f in fields(kind))  # pyright: ignore[reportArgumentType]
+        lines.append(
+            f"{name:28}{(kind.__doc__ or '').strip().splitlines()[0]}{'  {' + options.strip() + '}' if options else ''}"
+        )
+    return "\n".join(lines)
+
+
+def resume(
+    model: Path, ir: Path, phase: str, target: str | Path, *, dump_ir: Path | None, calibration: Any, **arguments: Any
+) -> Program:
+    """Go on from the IR of an earlier phase; `phase` is the first one to run."""
+    if phase not in PHASES[1:]:
+        raise ProgramError("CB0105", f"can't resume from {phase!r}", help=suggestion(phase, PHASES[1:]))
+    from crossbank.compiler.calibration import calibrate
+    from crossbank.passes.emit.emit_streams import emit
+
+    ctx = _prepare(target, model, arguments["context"], arguments["max_batch"], weights=arguments["weights"])
+    job = Compilation(ctx, dump_ir)
+    module = parse_module(ir.read_text(encoding="utf-8"), ctx, str(ir))
+    _restore_tables(ctx, ir)
+    for name in PHASES[PHASES.index(phase) : -1]:
+        with job.phase(name):
+            job.run_passes(module, name)
+    code = emit(module, ctx)
+    code.summary["live_ops_max"] = job.live_ops_max
+    program = Program(code, ctx.tensors, job.phases)
+    program.verify()
+    calibrate(program, calibration)
+    return program
