@@ -1,0 +1,152 @@
+"""Following axes through transposes, reshapes and expansions: which axis of a source each dimension comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from xdsl.ir import Operation, SSAValue
+
+from crossbank.dialects.shape import shape_of
+from crossbank.passes.raising.matching import attr, integers, is_float, kind, operand, rank, scaled
+from crossbank.passes.rewriting import owner_of
+from crossbank.runtime.expr import ONE, Expr, product
+
+MOVES = ("Transpose", "Reshape", "Unsqueeze", "Squeeze", "Flatten", "Expand", "Identity")
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Axis `index` of the source, or a repetition made by Expand (`index` -1)."""
+
+    index: int
+    size: Expr
+
+
+Dims: TypeAlias = "list[list[Axis]]"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One operation between a source and a value: `source` is what it reads."""
+
+    source: SSAValue
+    op: Operation
+    scale: float = 1.0
+
+
+def steps_to(value: SSAValue) -> list[Step]:
+    """The moves, float casts and scalings that lead to a value, the last first."""
+    steps: list[Step] = []
+    while (op := owner_of(value)) is not None:
+        if (found := scaled(value)) is not None:
+            steps.append(Step(found[0], op, found[1]))
+        elif kind(op) in MOVES or (kind(op) == "Cast" and is_float(value) and is_float(op.operands[0])):
+            steps.append(Step(op.operands[0], op))
+        else:
+            break
+        value = steps[-1].source
+    return steps
+
+
+def dims_from(source: SSAValue, steps: Sequence[Step]) -> Dims | None:
+    """Each dimension of the value as axes of `source`, for steps in program order; None where an axis is cut apart."""
+    dims: Dims | None = [[Axis(i, size)] for i, size in enumerate(shape_of(source))]
+    for step in steps:
+        if dims is None:
+            return None
+        op, shape = step.op, shape_of(step.op.results[0])
+        match kind(op):
+            case "Transpose":
+                perm: Sequence[int] = attr(op, "perm", list(range(len(dims)))[::-1])
+                dims = [dims[i] for i in perm]
+            case "Expand":
+                dims = _expand(dims, shape)
+            case "Unsqueeze" | "Squeeze" | "Reshape" | "Flatten":
+                dims = _unsqueeze(op, dims) if kind(op) == "Unsqueeze" else _regroup(dims, shape)
+            case _:
+                pass
+    return dims
+
+
+def _expand(dims: Dims, shape: Sequence[Expr]) -> Dims:
+    padded: Dims = [*([[]] * (len(shape) - len(dims))), *dims]
+    grown: Dims = []
+    for axes, size in zip(padded, shape, strict=True):
+        old = product([axis.size for axis in axes])
+        grown.append([*axes, Axis(-1, size)] if old == ONE and size != ONE else axes)
+    return grown
+
+
+def _unsqueeze(op: Operation, dims: Dims) -> Dims | None:
+    axes = attr(op, "axes")
+    if axes is None and (found := operand(op, 1)) is not None:
+        axes = integers(found)
+    if axes is None:
+        return None
+    size = len(dims) + len(axes)
+    new = {axis % size for axis in axes}
+    rest = iter(dims)
+    return [[] if i in new else next(rest) for i in range(size)]
+
+
+def _regroup(dims: Dims, shape: Sequence[Expr]) -> Dims | None:
+    """Distribute the axes, in order, over dimensions of these sizes; axes of size 1 go with their neighbours."""
+    axes = [axis for group in dims for axis in group]
+    result: Dims = []
+    for size in shape:
+        group: list[Axis] = []
+        done = ONE
+        while done != size:
+            if not axes:
+                return None
+            group.append(axes.pop(0))
+            done = done * group[-1].size
+        result.append(group)
+    if any(axis.size != ONE for axis in axes):
+        return None
+    if axes and result:
+        result[-1].extend(axes)
+    return result
+
+
+def order(dims: Dims, lead: int) -> list[int] | None:
+    """The axes of a value in order, repetitions as -1, those of size 1 left out.
+
+    None if one of the dimensions after the first `lead` is made of more than one axis.
+    """
+    found: list[int] = []
+    for i, group in enumerate(dims):
+        axes = [axis.index for axis in group if axis.size != ONE]
+        if i >= lead and len(axes) > 1:
+            return None
+        found += axes
+    return found
+
+
+def source_with(value: SSAValue, wanted: Sequence[int], lead: int) -> tuple[SSAValue, float, list[Step]] | None:
+    """The furthest 4-D source behind `value` whose axes lie as `wanted` (an axis number each; -1 a repetition).
+
+    The repetition may be absent. Axes of size 1 may lie anywhere. Returns the source, the product of the scalings
+    between, and all steps to it.
+    """
+    steps = steps_to(value)
+    best: tuple[SSAValue, float, list[Step]] | None = None
+    for count in range(len(steps) + 1):
+        source = steps[count - 1].source if count else value
+        if rank(source) != 4:
+            continue
+        between = steps[:count]
+        dims = dims_from(source, between[::-1])
+        if dims is None:
+            continue
+        found = order(dims, lead)
+        ones = {i for i, size in enumerate(shape_of(source)) if size == ONE}
+        goal = [axis for axis in wanted if axis not in ones]
+        if found in (goal, [axis for axis in goal if axis != -1]):
+            scale = 1.0
+            for step in between:
+                scale *= step.scale
+            best = (source, scale, between)
+    return best

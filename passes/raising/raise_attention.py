@@ -1,0 +1,209 @@
+"""Scaled dot-product attention, found from its softmax: products, scale, masks, repeated key/value heads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from xdsl.context import Context
+from xdsl.dialects.builtin import BoolAttr, FloatAttr, ModuleOp, f64
+from xdsl.ir import Operation, SSAValue
+from xdsl.passes import ModulePass
+
+from crossbank.dialects.llm import AttentionOp
+from crossbank.dialects.shape import dtype_of, shape_of, tensor
+from crossbank.passes.raising.axes import Step, source_with, steps_to
+from crossbank.passes.raising.building import binary, broadcast, make, reshape, scalar_constant
+from crossbank.passes.raising.matching import (
+    attr,
+    is_float,
+    kind,
+    made_by,
+    rank,
+    scalar,
+    uncast,
+    users,
+)
+from crossbank.passes.raising.notes import unrecognised
+from crossbank.passes.raising.scores import Mask, Scores, trace_scores
+from crossbank.passes.rewriting import replace
+from crossbank.runtime.expr import ONE, Expr
+
+HEADS = (0, 1)
+QUERY = (*HEADS, 2, 3)
+KEY_TRANSPOSED = (0, 1, -1, 3, 2)
+VALUE = (0, 1, -1, 2, 3)
+
+
+@dataclass(frozen=True)
+class RaiseAttentionPass(ModulePass):
+    """Softmax of masked, scaled q kᵀ, times v, becomes `llm.attention` over the keys and values before repetition."""
+
+    name = "raise-attention"
+
+    def apply(self, ctx: Context, op: ModuleOp) -> None:
+        for found in list(op.walk()):
+            if kind(found) == "Softmax" and found.parent is not None:
+                failure = _raise(found)
+                if failure is not None:
+                    unrecognised(ctx, found, f"attention: {failure}")
+
+
+def _raise(softmax: Operation) -> str | None:
+    """Raise the attention around a softmax; returns why not where it can't."""
+    scores_in = softmax.operands[0]
+    axis = int(attr(softmax, "axis", -1))
+    if axis not in (-1, rank(scores_in) - 1):
+        return f"softmax over axis {axis} of {rank(scores_in)}"
+    scores = trace_scores(scores_in)
+    if isinstance(scores, str):
+        return scores
+    end = _output(softmax)
+    if isinstance(end, str):
+        return end
+    product, nan_to_zero = end
+    lead = rank(scores.product.results[0]) - 2
+    if lead not in (1, 2) or rank(product.results[0]) != lead + 2 or rank(scores_in) != lead + 2:
+        return f"products of rank {lead + 2}"
+    found = _sources(scores, product, lead)
+    if isinstance(found, str):
+        return found
+    q, k, v, scale, extra = found
+    heads = shape_of(q)[1]
+    mask = _mask(scores, (*shape_of(q)[:3], shape_of(k)[2]), lead)
+    if isinstance(mask, str):
+        return mask
+    made, mask_value = mask
+    if dtype_of(q) != dtype_of(product.results[0]):
+        return f"queries of {dtype_of(q)}, output of {dtype_of(product.results[0])}"
+    y_shape = (shape_of(q)[0], heads, shape_of(q)[2], shape_of(v)[3])
+    attention = AttentionOp.build(
+        operands=[q, k, v, [mask_value] if mask_value is not None else []],
+        properties={
+            "scale": FloatAttr(scale * scores.scale, f64),
+            "softcap": FloatAttr(scores.softcap, f64),
+            "causal": BoolAttr.from_bool(False),
+            "nan_to_zero": BoolAttr.from_bool(nan_to_zero),
+        },
+        result_types=[tensor(dtype_of(q), y_shape)],
+    )
+    if y_shape == shape_of(product.results[0]):
+        replace(product, [*extra, *made, attention])
+    else:
+        back = reshape(attention.y, shape_of(product.results[0]))
+        replace(product, [*extra, *made, attention, *back], [back[-1].results[0]])
+    return None
+
+
+def _output(softmax: Operation) -> tuple[Operation, bool] | str:
+    """The product of the probabilities with the values, and whether undefined rows become zero on the way."""
+    value: SSAValue = softmax.results[0]
+    nan_to_zero = False
+    while True:
+        following = users(value)
+        if len(following) == 2 and (where := _nan_to_zero(value, following)) is not None:
+            value, nan_to_zero = where.results[0], True
+            continue
+        if len(following) != 1:
+            return f"the probabilities are used {len(following)} times"
+        user = following[0]
+        if kind(user) in ("Cast", "Identity", "Dropout") and is_float(user.results[0]):
+            value = user.results[0]
+        elif kind(user) == "MatMul" and user.operands[0] is value:
+            return user, nan_to_zero
+        else:
+            return f"{kind(user)} after the softmax"
+
+
+def _nan_to_zero(value: SSAValue, following: list[Operation]) -> Operation | None:
+    where = next((op for op in following if kind(op) == "Where"), None)
+    if where is None or where.operands[2] is not value or scalar(where.operands[1]) != 0.0:
+        return None
+    test = made_by(where.operands[0], "IsNaN")
+    if test is None or test.operands[0] is not value or len(users(test.results[0])) != 1:
+        return None
+    return where
+
+
+def _sources(
+    scores: Scores, product: Operation, lead: int
+) -> tuple[SSAValue, SSAValue, SSAValue, float, list[Operation]] | str:
+    """q [B, H, S, D], k [B, G, T, D] and v [B, G, T, Dv] behind the products, the scale taken out, new operations."""
+    query = source_with(scores.product.operands[0], QUERY, lead)
+    key = source_with(scores.product.operands[1], KEY_TRANSPOSED, lead)
+    value = source_with(product.operands[1], VALUE, lead)
+    if query is None:
+        return "the queries don't come as [batch, heads, tokens, features]"
+    if key is None:
+        return "the keys don't come as [batch, heads, tokens, features], transposed"
+    if value is None:
+        return "the values don't come as [batch, heads, tokens, features]"
+    if value[1] != 1.0:
+        return "the values are scaled"
+    k, v = key[0], value[0]
+    q, scale, extra = query[0], query[1] * key[1], list[Operation]()
+    groups, heads = shape_of(k)[1], shape_of(q)[1]
+    if shape_of(v)[1] != groups or not groups.is_constant or not heads.is_constant:
+        return f"{heads} query heads, {groups} key heads, {shape_of(v)[1]} value heads"
+    if heads.constant % groups.constant:
+        return f"{heads} query heads over {groups} key heads"
+    if not (shape_of(k)[0] == shape_of(v)[0] == shape_of(q)[0]) or shape_of(k)[2] != shape_of(v)[2]:
+        return "queries, keys and values differ in batch or tokens"
+    rest = steps_to(q)
+    factor = 1.0
+    for step in rest:
+        factor *= step.scale
+    if factor != 1.0:
+        q, extra = _without_scale(rest)
+        scale *= factor
+    if dtype_of(k) != dtype_of(q) or dtype_of(v) != dtype_of(q):
+        return "queries, keys and values differ in type"
+    return q, k, v, scale, extra
+
+
+def _without_scale(steps: list[Step]) -> tuple[SSAValue, list[Operation]]:
+    """The value at the end of these steps (last first) without their scalings, and the operations that make it."""
+    deepest = max(i for i, step in enumerate(steps) if step.scale != 1.0)
+    value = steps[deepest].source
+    made: list[Operation] = []
+    for step in reversed(steps[:deepest]):
+        if step.scale == 1.0:
+            copy = step.op.clone()
+            copy.operands[0] = value
+            made.append(copy)
+            value = copy.results[0]
+    return value, made
+
+
+def _mask(scores: Scores, shape: Sequence[Expr], lead: int) -> tuple[list[Operation], SSAValue | None] | str:
+    """One addend of the scores for all masks: the operations that make it, and it."""
+    made: list[Operation] = []
+    total: SSAValue | None = None
+    for mask in reversed(scores.masks):
+        value = _addend(mask, dtype_of(scores.product.results[0]), made)
+        if total is not None:
+            combined = binary("Add", total, value) if dtype_of(total) == dtype_of(value) else None
+            if combined is None:
+                return "masks whose types or shapes don't fit each other"
+            made.append(combined)
+            value = combined.results[0]
+        total = value
+    if total is not None and lead == 1 and rank(total) == 3 and shape_of(total)[0] != ONE:
+        back = reshape(total, shape)
+        made += back
+        total = back[-1].results[0]
+    return made, total
+
+
+def _addend(mask: Mask, dtype: str, made: list[Operation]) -> SSAValue:
+    """The addend of a mask: itself, or 0 where the condition keeps a score and the fill where it drops it."""
+    if mask.fill is None:
+        bare = uncast(mask.value)
+        return bare if dtype_of(bare) == dtype else mask.value
+    zero = scalar_constant(0.0, dtype_of(mask.fill))
+    kept, dropped = zero.results[0], mask.fill
+    operands = [mask.value, dropped, kept] if mask.drop else [mask.value, kept, dropped]
+    shape = broadcast(shape_of(mask.value), shape_of(mask.fill))
+    where = make("Where", operands, dtype_of(mask.fill), shape or shape_of(mask.value))
+    made += [zero, where]
+    return where.results[0]

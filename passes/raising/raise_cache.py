@@ -1,0 +1,145 @@
+"""KV caches: concatenate-and-return of past and new keys and values becomes device state that attention appends to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from xdsl.context import Context
+from xdsl.dialects.builtin import ArrayAttr, IntegerAttr, ModuleOp, StringAttr, SymbolRefAttr, i64
+from xdsl.dialects.func import FuncOp, ReturnOp
+from xdsl.ir import Operation, SSAValue
+from xdsl.passes import ModulePass
+from xdsl.rewriter import InsertPoint, Rewriter
+
+from crossbank.dialects.imc import RepeatOp
+from crossbank.dialects.llm import AttentionOp, CacheOp
+from crossbank.dialects.shape import dtype_of, shape_of
+from crossbank.passes.context import CompileContext
+from crossbank.passes.raising.matching import axis_of, made_by, users
+from crossbank.passes.raising.notes import unrecognised
+from crossbank.passes.raising.signature import drop_parts, names_of
+from crossbank.passes.rewriting import argument_index, calls_of, copy_location, entry_block, functions, replace
+
+TOKENS = 2
+
+
+@dataclass(frozen=True)
+class RaiseCachePass(ModulePass):
+    """Where attention reads Concat(past, new) whose past is an input and whose result an output: an `llm.cache`."""
+
+    name = "raise-cache"
+
+    def apply(self, ctx: Context, op: ModuleOp) -> None:
+        calls = calls_of(op)
+        count = 0
+        for name, function in functions(op).items():
+            parts: list[_Part] = []
+            for attention in [found for found in entry_block(function).ops if isinstance(found, AttentionOp)]:
+                if attention.cache is not None:
+                    continue
+                found = _pair(attention, function, calls.get(name, []))
+                if isinstance(found, str):
+                    if found:
+                        unrecognised(ctx, attention, f"kv cache: {found}")
+                    continue
+                _raise(op, attention, found, f"cache{count}")
+                _note_dims(ctx, found)
+                parts += found
+                count += 1
+            if parts:
+                drop_parts(function, calls.get(name, []), {p.argument for p in parts}, {p.result for p in parts})
+                calls = calls_of(op)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The keys or values of one attention: past and new, where they enter and leave, as whom the file knows them."""
+
+    concat: Operation
+    past: SSAValue
+    new: SSAValue
+    argument: int
+    result: int
+    inputs: Sequence[str]
+    outputs: Sequence[str]
+
+
+def _pair(attention: AttentionOp, function: FuncOp, calls: Sequence[RepeatOp]) -> tuple[_Part, _Part] | str:
+    """Keys and values of an attention over a cache; a text says what is missing, empty where there is no cache."""
+    keys = _part(attention.k, attention, function, calls)
+    values = _part(attention.v, attention, function, calls)
+    if isinstance(keys, str):
+        return keys
+    if isinstance(values, str):
+        return values
+    if shape_of(keys.past) != shape_of(values.past) or dtype_of(keys.past) != dtype_of(values.past):
+        return "keys and values differ in shape"
+    heads, size = shape_of(keys.past)[1], shape_of(keys.past)[3]
+    if not heads.is_constant or not size.is_constant:
+        return f"{heads} heads of {size} features"
+    return keys, values
+
+
+def _part(value: SSAValue, attention: AttentionOp, function: FuncOp, calls: Sequence[RepeatOp]) -> _Part | str:
+    concat = made_by(value, "Concat")
+    if concat is None:
+        return ""
+    if len(concat.operands) != 2 or axis_of(concat, "axis", 0, value) != TOKENS:
+        return "the concatenation isn't [past, new] along the tokens"
+    past, new = concat.operands
+    argument = argument_index(past, function)
+    if argument is None:
+        return "the past is no input"
+    if users(past) != [concat]:
+        return "the past is used elsewhere too"
+    returns = [use for use in value.uses if isinstance(use.operation, ReturnOp)]
+    if len(returns) != 1 or any(user not in (attention, returns[0].operation) for user in users(value)):
+        return f"past and new tokens together are returned {len(returns)} times or used elsewhere"
+    named = names_of(function, calls, argument, returns[0].index)
+    if isinstance(named, str):
+        return named
+    return _Part(concat, past, new, argument, returns[0].index, *named)
+
+
+def _raise(module: ModuleOp, attention: AttentionOp, parts: tuple[_Part, _Part], name: str) -> None:
+    keys, values = parts
+    batch, heads, past, size = shape_of(keys.past)
+    texts = [
+        ArrayAttr([StringAttr(text) for text in names])
+        for names in (keys.inputs, keys.outputs, values.inputs, values.outputs)
+    ]
+    cache = CacheOp.build(
+        properties={
+            "sym_name": StringAttr(name),
+            "key_value_heads": IntegerAttr(heads.constant, i64),
+            "head_dim": IntegerAttr(size.constant, i64),
+            "dtype": StringAttr(dtype_of(keys.past)),
+            "batch": StringAttr(str(batch)),
+            "past": StringAttr(str(past)),
+            "new": StringAttr(str(shape_of(keys.new)[TOKENS])),
+            **dict(zip(("keys_in", "keys_out", "values_in", "values_out"), texts, strict=True)),
+        }
+    )
+    copy_location(cache, keys.concat)
+    first = next(op for op in module.ops if isinstance(op, FuncOp))
+    Rewriter.insert_op(cache, InsertPoint.before(first))
+    appended = AttentionOp.build(
+        operands=[attention.q, keys.new, values.new, [attention.mask] if attention.mask is not None else []],
+        properties={**attention.properties, "cache": SymbolRefAttr(name)},
+        result_types=[attention.y.type],
+    )
+    for part in parts:
+        for use in list(part.concat.results[0].uses):
+            if isinstance(use.operation, ReturnOp):
+                use.operation.operands[use.index] = part.past
+    replace(attention, [appended])
+
+
+def _note_dims(ctx: Context, parts: tuple[_Part, _Part]) -> None:
+    if isinstance(ctx, CompileContext):
+        batch, _, past, _ = shape_of(parts[0].past)
+        sequence = shape_of(parts[0].new)[TOKENS]
+        for role, dim in (("batch", batch), ("sequence", sequence), ("past", past)):
+            if not dim.is_constant:
+                ctx.notes.setdefault("dims", {}).setdefault(role, str(dim))

@@ -1,0 +1,106 @@
+"""Rotary position embedding: x * cos + rotate_half(x) * sin, over all features or the first of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from xdsl.context import Context
+from xdsl.dialects.builtin import BoolAttr, ModuleOp
+from xdsl.ir import Operation, SSAValue
+from xdsl.passes import ModulePass
+
+from crossbank.dialects.llm import RotaryOp
+from crossbank.dialects.shape import dtype_of, shape_of
+from crossbank.passes.raising.matching import axis_of, kind, made_by, only_user, pairs, rank, slice_of
+from crossbank.passes.rewriting import replace
+from crossbank.runtime.expr import ZERO
+
+
+@dataclass(frozen=True)
+class RaiseRotaryPass(ModulePass):
+    """The half form of rotary embedding becomes `llm.rotary`, with the features that pass through where there are."""
+
+    name = "raise-rotary"
+
+    def apply(self, ctx: Context, op: ModuleOp) -> None:
+        for found in list(op.walk()):
+            if kind(found) == "Add" and found.parent is not None:
+                _raise(found)
+
+
+@dataclass(frozen=True)
+class _Rotation:
+    x: SSAValue
+    cos: SSAValue
+    sin: SSAValue
+
+
+def _raise(add: Operation) -> None:
+    rotation = _rotation(add)
+    if rotation is None:
+        return
+    root, x = _with_rest(add, rotation.x)
+    y = root.results[0]
+    if shape_of(x) != shape_of(y) or not dtype_of(x) == dtype_of(rotation.cos) == dtype_of(y):
+        return
+    new = RotaryOp.build(
+        operands=[x, rotation.cos, rotation.sin],
+        properties={"interleaved": BoolAttr.from_bool(False)},
+        result_types=[y.type],
+    )
+    replace(root, [new])
+
+
+def _rotation(add: Operation) -> _Rotation | None:
+    """x, cos and sin where `add` is x * cos + concat(-x[R/2:], x[:R/2]) * sin."""
+    for plain, turned in pairs(add):
+        first, second = made_by(plain, "Mul"), made_by(turned, "Mul")
+        if first is None or second is None:
+            continue
+        for half, sin in pairs(second):
+            x = _rotate_half(half)
+            if x is None:
+                continue
+            for same, cos in pairs(first):
+                if same is x and _spans(cos, x) and _spans(sin, x):
+                    return _Rotation(x, cos, sin)
+    return None
+
+
+def _spans(angle: SSAValue, x: SSAValue) -> bool:
+    """Whether cos or sin has one number per rotated feature."""
+    return rank(angle) >= 1 and shape_of(angle)[-1] == shape_of(x)[-1] and rank(angle) <= rank(x)
+
+
+def _rotate_half(value: SSAValue) -> SSAValue | None:
+    """x for concat(-x[R/2:], x[:R/2]) along the last axis."""
+    concat = made_by(value, "Concat")
+    if concat is None or len(concat.operands) != 2 or axis_of(concat, "axis", 0, value) != rank(value) - 1:
+        return None
+    negated = made_by(concat.operands[0], "Neg")
+    if negated is None:
+        return None
+    upper, lower = slice_of(negated.operands[0]), slice_of(concat.operands[1])
+    if upper is None or lower is None or upper[0] is not lower[0]:
+        return None
+    x, axis, start, stop = upper
+    width = shape_of(x)[-1]
+    whole = lower[2] == ZERO and lower[3] == start and stop == width and start * 2 == width
+    return x if axis == lower[1] == rank(x) - 1 and whole else None
+
+
+def _with_rest(add: Operation, x: SSAValue) -> tuple[Operation, SSAValue]:
+    """Where x is the first R features of a wider value whose rest is appended again: that Concat and that value."""
+    part = slice_of(x)
+    concat = only_user(add.results[0])
+    if part is None or concat is None or kind(concat) != "Concat" or len(concat.operands) != 2:
+        return add, x
+    source, axis, start, stop = part
+    rest = slice_of(concat.operands[1])
+    if concat.operands[0] is not add.results[0] or rest is None or rest[0] is not source:
+        return add, x
+    last = rank(source) - 1
+    whole = start == ZERO and rest[2] == stop and rest[3] == shape_of(source)[-1]
+    if axis == rest[1] == axis_of(concat, "axis", 0, source) == last and whole:
+        return concat, source
+    return add, x
