@@ -106,7 +106,7 @@ class Pools:
 
 
 def _bad(name: str, entry: Field, problem: str) -> ProgramError:
-    return ProgramError("CB0502", f"{name}: operand {entry.name} {problem}")
+    return ProgramError("CB0522", f"{name}: operand {entry.name} {problem}")
 
 
 def _member(name: str, entry: Field, value: Operand) -> IntEnum:
@@ -160,12 +160,12 @@ def _encode_operand(name: str, entry: Field, value: Operand, pools: Pools) -> li
 def encode(
     isa: InstructionSet, instruction: Instruction, operands: Mapping[str, Operand], node: int, pools: Pools
 ) -> NDArray[np.void]:
-    """The record () of an instruction; ProgramError CB0502 names an operand that is missing, unknown or unfit."""
+    """The record () of an instruction; ProgramError CB0522 names an operand that is missing, unknown or unfit."""
     name = f"{isa.name}.{instruction.mnemonic}"
     arguments: list[int] = []
     unknown = operands.keys() - {entry.name for entry in instruction.fields}
     if unknown:
-        raise ProgramError("CB0502", f"{name} has no operand {', '.join(sorted(unknown))}")
+        raise ProgramError("CB0522", f"{name} has no operand {', '.join(sorted(unknown))}")
     for entry in instruction.fields:
         if entry.name not in operands and not entry.optional:
             raise _bad(name, entry, "is missing")
@@ -183,7 +183,7 @@ def records(parts: Iterable[NDArray[np.void]]) -> NDArray[np.void]:
 
 
 class Decoder:
-    """Reads the records of one program; ProgramError CB0501 for an unknown opcode, CB0502 for an unfit operand."""
+    """Reads the records of one program; ProgramError CB0521 for an unknown opcode, CB0522 for an unfit operand."""
 
     def __init__(self, code: Code) -> None:
         self.code = code
@@ -201,20 +201,20 @@ class Decoder:
         instruction = isa.by_code.get(opcode & 255) if isa else None
         if isa is None or instruction is None:
             raise ProgramError(
-                "CB0501",
+                "CB0521",
                 f"opcode {opcode:#06x} is no instruction of {', '.join(sorted(s.name for s in self._sets.values()))}",
             )
         name = f"{isa.name}.{instruction.mnemonic}"
         arguments: list[int] = record["args"].tolist()
         if int(record["reserved"]):
-            raise ProgramError("CB0502", f"{name}: reserved bits are {int(record['reserved']):#x}, not 0")
+            raise ProgramError("CB0522", f"{name}: reserved bits are {int(record['reserved']):#x}, not 0")
         operands: dict[str, Operand] = {}
         at = 0
         for entry in instruction.fields:
             operands[entry.name] = self._operand(name, entry, arguments[at], arguments[min(at + 1, ARGUMENTS - 1)])
             at += entry.slots
         if any(arguments[at:]):
-            raise ProgramError("CB0502", f"{name}: an operand slot after the last is not 0")
+            raise ProgramError("CB0522", f"{name}: an operand slot after the last is not 0")
         return Decoded(isa, instruction, operands, int(record["node"]))
 
     def stream(self, block: str, engine: str) -> Iterator[Decoded]:
@@ -224,17 +224,17 @@ class Decoder:
             try:
                 decoded = self.decode(record)
                 if decoded.isa.name not in ("core", isa):
-                    raise ProgramError("CB0501", f"{decoded.name} in the stream of an engine of set {isa!r}")
+                    raise ProgramError("CB0521", f"{decoded.name} in the stream of an engine of set {isa!r}")
             except ProgramError as error:
                 raise ProgramError(error.code, error.message, f"block {block}, {engine}, record {i}") from error
             yield decoded
 
     def expression(self, operand: int) -> Expr:
-        """The expression of an ADDRESS or COUNT operand; ProgramError CB0502 where the program has none."""
+        """The expression of an ADDRESS or COUNT operand; ProgramError CB0522 where the program has none."""
         if operand >= 0:
             return Expr.of(operand)
         if -operand > len(self.code.expressions):
-            raise ProgramError("CB0502", f"expression {-operand - 1} of {len(self.code.expressions)}")
+            raise ProgramError("CB0522", f"expression {-operand - 1} of {len(self.code.expressions)}")
         return self.code.expressions[-operand - 1]
 
     def _operand(self, name: str, entry: Field, operand: int, following: int) -> Operand:

@@ -21,7 +21,7 @@ def _entries() -> dict[str, EntryPoint]:
     for entry in entry_points(group=GROUP):
         if found.setdefault(entry.name, entry).value != entry.value:
             raise ProgramError(
-                "CB0504",
+                "CB0524",
                 f"two installed packages bring an instruction set {entry.name!r}: "
                 f"{found[entry.name].value} and {entry.value}",
                 help="uninstall one of them",
@@ -34,7 +34,7 @@ def _load(name: str) -> InstructionSet:
     loaded = _entries()[name].load()
     if not isinstance(loaded, InstructionSet) or loaded.name != name:
         raise ProgramError(
-            "CB0504", f"entry point {name!r} of {GROUP} is no instruction set of that name", help="repair the plug-in"
+            "CB0524", f"entry point {name!r} of {GROUP} is no instruction set of that name", help="repair the plug-in"
         )
     return loaded
 
@@ -45,13 +45,13 @@ def set_names() -> list[str]:
 
 
 def instruction_set(name: str) -> InstructionSet:
-    """The instruction set of a name; ProgramError CB0504 where none is installed."""
+    """The instruction set of a name; ProgramError CB0524 where none is installed."""
     if name in _extra:
         return _extra[name]
     if name not in _entries():
         close = difflib.get_close_matches(name, set_names(), n=1)
         raise ProgramError(
-            "CB0504",
+            "CB0524",
             f"no instruction set {name!r} is installed",
             help=f"did you mean {close[0]!r}?" if close else f"installed are {', '.join(set_names())}",
         )
@@ -65,7 +65,7 @@ def sets_of(code: Code) -> dict[int, InstructionSet]:
         isa = instruction_set(name)
         if found.setdefault(isa.number, isa) is not isa:
             raise ProgramError(
-                "CB0504", f"instruction sets {isa.name!r} and {found[isa.number].name!r} share number {isa.number}"
+                "CB0524", f"instruction sets {isa.name!r} and {found[isa.number].name!r} share number {isa.number}"
             )
     return found
 

@@ -94,7 +94,7 @@ def test_decode_inverts_encode(case: tuple[InstructionSet, Instruction, dict[str
 def test_unfit_operands_are_refused(operands: dict[str, Operand], problem: str) -> None:
     with pytest.raises(ProgramError, match=problem) as caught:
         encode(TOY, TOY.instructions["unary"], operands, 0, Pools())
-    assert caught.value.code == "CB0502"
+    assert caught.value.code == "CB0522"
 
 
 def test_a_count_outside_its_width_is_refused() -> None:
@@ -105,15 +105,15 @@ def test_a_count_outside_its_width_is_refused() -> None:
 @pytest.mark.parametrize(
     ("change", "code"),
     [
-        ({"opcode": 200 << 8 | 99}, "CB0501"),
-        ({"opcode": 99 << 8 | 1}, "CB0501"),
-        ({"reserved": 1}, "CB0502"),
-        ({"args": (1, 7)}, "CB0502"),
-        ({"args": (1, -1)}, "CB0502"),
-        ({"args": (0, -1)}, "CB0502"),
-        ({"args": (4, 3)}, "CB0502"),
-        ({"args": (0, -5)}, "CB0502"),
-        ({"args": (9, 1)}, "CB0502"),
+        ({"opcode": 200 << 8 | 99}, "CB0521"),
+        ({"opcode": 99 << 8 | 1}, "CB0521"),
+        ({"reserved": 1}, "CB0522"),
+        ({"args": (1, 7)}, "CB0522"),
+        ({"args": (1, -1)}, "CB0522"),
+        ({"args": (0, -1)}, "CB0522"),
+        ({"args": (4, 3)}, "CB0522"),
+        ({"args": (0, -5)}, "CB0522"),
+        ({"args": (9, 1)}, "CB0522"),
     ],
 )
 def test_damaged_records_are_refused(change: dict[str, Any], code: str) -> None:
