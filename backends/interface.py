@@ -28,10 +28,18 @@ class Lowering(Protocol):
     All operations added carry the location of the operation being lowered.
     """
 
-    system: System
-    block: str
-    calls: int
-    """How many times the block being written is called (rows of its constants table)."""
+    @property
+    def system(self) -> System: ...
+
+    @property
+    def block(self) -> str:
+        """The name of the block being written."""
+        ...
+
+    @property
+    def calls(self) -> int:
+        """How many times the block being written is called (rows of its constants table)."""
+        ...
 
     def view(self, value: SSAValue) -> ViewAttr:
         """Where a tensor lies."""

@@ -25,7 +25,7 @@ FieldValue: TypeAlias = "ViewAttr | Expr | int | float | str | None"
 
 
 class InstructionOp(IRDLOperation):
-    """An instruction in buffer form; the subclasses come from `instruction_dialect`."""
+    """An instruction in buffer form; the subclasses come from `dialect_of`."""
 
     ISA: ClassVar[InstructionSet]
     INSTRUCTION: ClassVar[Instruction]
@@ -97,7 +97,7 @@ _DIALECTS: dict[int, Dialect] = {}
 _CLASSES: dict[tuple[int, str], type[InstructionOp]] = {}
 
 
-def instruction_dialect(isa: InstructionSet) -> Dialect:
+def dialect_of(isa: InstructionSet) -> Dialect:
     """The dialect of an instruction set, named like it; made once per set."""
     if id(isa) not in _DIALECTS:
         operations = {name: _operation(isa, entry) for name, entry in isa.instructions.items()}
@@ -108,7 +108,7 @@ def instruction_dialect(isa: InstructionSet) -> Dialect:
 
 def instruction_op(isa: InstructionSet, mnemonic: str, engine: str, **operands: FieldValue) -> InstructionOp:
     """The operation of an instruction; KeyError for an unknown mnemonic or field, TypeError for an unfit operand."""
-    instruction_dialect(isa)
+    dialect_of(isa)
     operation = _CLASSES[id(isa), mnemonic]
     fields = {field.name: field for field in operation.INSTRUCTION.fields}
     unknown = operands.keys() - fields.keys()

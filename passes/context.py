@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numpy.typing import NDArray
 from xdsl.context import Context
 
-from crossbank.runtime.tensors import TensorStore
+from crossbank.runtime.program import ProgramError
+from crossbank.runtime.tensors import TensorEntry, TensorStore
 
 if TYPE_CHECKING:
     from crossbank.backends.interface import Backend
@@ -38,7 +42,7 @@ class CompileContext(Context):
         self.options = CompileOptions()
         self.notes: dict[str, Any] = {}
         self.tables: dict[str, NDArray[Any]] = {}
-        """Placement and other tables that the IR names by the hash of their content; see `place.side_tables`."""
+        """Placements and constants that the IR names by the hash of their content."""
         self.model_name = ""
 
     @property
@@ -51,3 +55,33 @@ class CompileContext(Context):
     def backend(self, kind: str) -> Backend:
         """The family of an engine kind."""
         return self.backends[kind]
+
+    def keep_table(self, array: NDArray[Any]) -> str:
+        """Keep an array; returns its name, 16 hex digits of SHA-256 over form and bytes.
+
+        The tensor store has it too, as `table.<name>`.
+        """
+        data = np.ascontiguousarray(array)
+        name = hashlib.sha256(f"{data.dtype.name}{array.shape}".encode() + data.tobytes()).hexdigest()[:16]
+        self.tables[name] = data.reshape(array.shape)
+        self.tensors.declare(f"table.{name}", TensorEntry(data.dtype.name, tuple(array.shape), self.tables[name]))
+        return name
+
+    def save_tables(self, folder: Path) -> None:
+        """Write every table to `folder`/tables/<name>.npy."""
+        if self.tables:
+            (folder / "tables").mkdir(parents=True, exist_ok=True)
+        for name, array in self.tables.items():
+            path = folder / "tables" / f"{name}.npy"
+            if not path.exists():
+                np.save(path, array, allow_pickle=False)
+
+    def load_tables(self, folder: Path) -> None:
+        """Read every table that was saved to `folder`; ProgramError CB0112 for one whose content is not what its name says."""
+        for path in sorted((folder / "tables").glob("*.npy")):
+            try:
+                name = self.keep_table(np.load(path, allow_pickle=False))
+            except (OSError, ValueError) as error:
+                raise ProgramError("CB0112", f"not a table: {error}", str(path)) from error
+            if name != path.stem:
+                raise ProgramError("CB0112", "the table has been changed", str(path), "write the dump again")

@@ -1,0 +1,5 @@
+"""The passes of phase place, in order."""
+
+from crossbank.passes.place.place_weights import PlaceWeightsPass
+
+PASSES = (PlaceWeightsPass,)

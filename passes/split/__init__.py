@@ -1,0 +1,5 @@
+"""The passes of phase split, in order."""
+
+from crossbank.passes.split.split_weights import SplitWeightsPass
+
+PASSES = (SplitWeightsPass,)

@@ -1,0 +1,5 @@
+"""The passes of phase tile, in order."""
+
+from crossbank.passes.tile.tile_weights import TileWeightsPass
+
+PASSES = (TileWeightsPass,)

@@ -1,0 +1,134 @@
+"""Pass assign-engines: each operation gets the engine of the system that likes it best."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from xdsl.context import Context
+from xdsl.dialects.builtin import ModuleOp, StringAttr
+from xdsl.dialects.func import FuncOp, ReturnOp
+from xdsl.ir import Operation
+from xdsl.passes import ModulePass
+
+from crossbank.dialects.imc import RepeatOp, UseOp, WeightOp
+from crossbank.dialects.llm import CacheOp
+from crossbank.dialects.location import node_name
+from crossbank.dialects.onnx import DimsValueOp
+from crossbank.passes.assign.macs import macs_of
+from crossbank.passes.context import CompileContext
+from crossbank.runtime.expr import ZERO, Expr
+from crossbank.runtime.program import ProgramError
+
+if TYPE_CHECKING:
+    from crossbank.backends.system import EngineSpec
+
+SHOWN_REFUSALS = 20
+
+
+@dataclass
+class EngineShare:
+    """What the engines of one kind got: operations of all calls, MACs as an expression, bytes of the weights read."""
+
+    nodes: int = 0
+    macs: Expr = ZERO
+    weights: dict[str, int] = field(default_factory=dict[str, int])
+
+    @property
+    def weight_bytes(self) -> int:
+        return sum(self.weights.values())
+
+
+def calls_of(module: ModuleOp) -> dict[str, int]:
+    """How often each function runs in a step: 1 for @main, the counts of its repeats for any other."""
+    calls: dict[str, int] = defaultdict(int)
+    for op in module.walk():
+        if isinstance(op, RepeatOp):
+            calls[op.callee.root_reference.data] += op.count.value.data
+    calls["main"] = 1
+    return calls
+
+
+def worked(func: FuncOp) -> Iterator[Operation]:
+    """The operations of a function that an engine must run."""
+    for op in func.body.block.ops:
+        if not isinstance(op, ReturnOp | RepeatOp | UseOp) and op.name != "onnx.Constant":
+            yield op
+
+
+@dataclass(frozen=True)
+class AssignEnginesPass(ModulePass):
+    """Ask every engine for each operation and note the one that takes it with the highest preference.
+
+    Before: `%y = "llm.linear"(%x, %w) <{transposed = false}>`
+    After:  `%y = "llm.linear"(%x, %w) <{transposed = false}> {engine = "matrix"}`
+
+    Notes "engines" (by kind) and "host" (the operations that fell to an engine named in `fallback`, with the others'
+    reasons). ProgramError CB0301 lists every operation that no engine takes.
+    """
+
+    name = "assign-engines"
+    fallback: str = "host"
+
+    def apply(self, ctx: Context, op: ModuleOp) -> None:
+        assert isinstance(ctx, CompileContext)
+        weights = {entry.sym_name.data: entry for entry in op.body.block.ops if isinstance(entry, WeightOp)}
+        caches = {entry.sym_name.data: entry for entry in op.body.block.ops if isinstance(entry, CacheOp)}
+        calls = calls_of(op)
+        shares: dict[str, EngineShare] = defaultdict(EngineShare)
+        refused: list[str] = []
+        fell: list[dict[str, Any]] = []
+        for func in [entry for entry in op.body.block.ops if isinstance(entry, FuncOp)]:
+            for entry in worked(func):
+                engine, reasons = _choose(ctx, entry)
+                if engine is None:
+                    if not isinstance(entry, DimsValueOp):
+                        refused.append(_refusal(entry, reasons))
+                    continue
+                entry.attributes["engine"] = StringAttr(engine.name)
+                if isinstance(entry, DimsValueOp):
+                    continue
+                share = shares[engine.kind]
+                share.nodes += calls[func.sym_name.data]
+                share.macs += macs_of(entry, caches) * calls[func.sym_name.data]
+                _note_weights(ctx, entry, weights, share)
+                if engine.kind == self.fallback:
+                    fell.append({"node": node_name(entry), "op": entry.name, "reasons": reasons})
+        if refused:
+            shown = refused[:SHOWN_REFUSALS]
+            more = [f"and {len(refused) - len(shown)} more"] if len(refused) > len(shown) else []
+            raise ProgramError(
+                "CB0301",
+                f"{len(refused)} operations run on no engine of {ctx.system.name}:\n   " + "\n   ".join(shown + more),
+                where=ctx.model_name,
+                help="add an engine of kind host to the system file: it runs any ONNX operator",
+            )
+        ctx.notes["engines"] = dict(shares)
+        ctx.notes["host"] = fell
+
+
+def _choose(ctx: CompileContext, op: Operation) -> tuple[EngineSpec | None, list[str]]:
+    best: EngineSpec | None = None
+    best_preference = 0
+    reasons: list[str] = []
+    for engine in ctx.system.engines.values():
+        legality = ctx.backend(engine.kind).accepts(op, engine)
+        if not legality.legal:
+            remedy = f" ({legality.remedy})" if legality.remedy else ""
+            reasons.append(f"{engine.name}: {legality.reason}{remedy}")
+        elif best is None or legality.preference > best_preference:
+            best, best_preference = engine, legality.preference
+    return best, reasons
+
+
+def _refusal(op: Operation, reasons: list[str]) -> str:
+    return f"{node_name(op) or 'a node'} ({op.name}): {'; '.join(reasons) or 'the system has no engines'}"
+
+
+def _note_weights(ctx: CompileContext, op: Operation, weights: dict[str, WeightOp], share: EngineShare) -> None:
+    for operand in op.operands:
+        if isinstance(operand.owner, UseOp):
+            for tensor in weights[operand.owner.weight.root_reference.data].tensors:
+                share.weights[tensor.data] = ctx.tensors.entry(tensor.data).size_bytes
