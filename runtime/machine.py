@@ -54,23 +54,26 @@ class Shape:
             )
         parts = (*layout.shape, *layout.strides)
         symbols = sorted(frozenset[str]().union(*(part.symbols for part in parts)))
-        self._key: Callable[[Mapping[str, Any]], Any] = itemgetter(*symbols) if symbols else _nothing
         self.symbols = frozenset(symbols)
+        self._key: Callable[[Mapping[str, Any]], Any] = itemgetter(*symbols) if symbols else _nothing
         self._last: Any = self
         self.dims: tuple[int, ...] = ()
         self.strides: tuple[int, ...] = ()
+        self.lane_dims: tuple[int, ...] = ()
+        """(1, *dims); another object whenever the shape or strides change."""
+        self.lane_strides: tuple[int, ...] = ()
 
-    def at(self, registers: Mapping[str, Any]) -> bool:
-        """Bring `dims` and `strides` (bytes) up to date; whether they changed."""
+    def update(self, registers: Mapping[str, Any]) -> None:
+        """Bring `dims` and `strides` (bytes) up to date."""
         key = self._key(registers)
         if key == self._last:
-            return False
+            return
         self.dims = tuple(_whole(e, registers) for e in self.layout.shape)
         self.strides = tuple(_whole(e, registers) * self.dtype.itemsize for e in self.layout.strides)
-        if self.dims and min(self.dims) < 0:
+        self.lane_dims, self.lane_strides = (1, *self.dims), (0, *self.strides)
+        if min(self.lane_dims) < 0:
             raise ProgramError("CB0551", f"a tensor has dimensions {list(self.dims)}")
         self._last = key
-        return True
 
 
 def _nothing(registers: Mapping[str, Any]) -> None:
@@ -106,6 +109,7 @@ class Machine:
         self.serial = Lanes()
         """The one lane outside parallel loops."""
         self._idle: list[dict[int, Bytes]] = []
+        self._shapes: dict[Layout, Shape] = {}
 
     @property
     def private_bytes(self) -> int:
@@ -130,6 +134,17 @@ class Machine:
             whole = {n: arena if arena.base is None else arena.base for n, arena in lanes.private.items()}
             self._idle.append(cast("dict[int, Bytes]", whole))
             lanes.private = {}
+
+    def shape(self, layout: Layout) -> Shape:
+        """The form of a layout, one for all operands that have it."""
+        found = self._shapes.get(layout)
+        if found is None:
+            found = self._shapes[layout] = Shape(layout)
+        return found
+
+    def arena(self, number: int) -> Bytes | None:
+        """The bytes of an "io" or "memory" space, once it has been touched."""
+        return self._arenas.get(number)
 
     def space(self, address: int) -> Space:
         """The space of an address; ProgramError CB0551 where there is none."""

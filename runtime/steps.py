@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 from crossbank.runtime.core_isa import LoopKind
 from crossbank.runtime.expr import Expr
 from crossbank.runtime.isa import Access, Execute
-from crossbank.runtime.machine import Array, Lanes, Machine, Shape
-from crossbank.runtime.program import ProgramError
+from crossbank.runtime.machine import Array, Lanes, Machine
+from crossbank.runtime.program import SPACE_SHIFT, ProgramError
 from crossbank.runtime.records import Decoded, Decoder, Tensor
 
 Registers: TypeAlias = "dict[str, Any]"
 Number: TypeAlias = "Callable[[Mapping[str, Any]], Any]"
+MAX_KEPT = 4096
+"""Views of constants that one operand keeps at most."""
 
 
 class Operands:
@@ -44,31 +46,62 @@ class Slot:
         self.reads, self.writes = access is not Access.WRITE, access is not Access.READ
         self.expression, self.symbols = tensor.address, tensor.address.symbols
         self.address: Number = tensor.address.compiled
-        self.shape = Shape(tensor.layout)
-        self._last: tuple[Any, int] = (None, 0)
-        self._view: Array | None = None
+        self.fixed = tensor.address.constant if tensor.address.is_constant else None
+        self.shape = machine.shape(tensor.layout)
+        self._last: int = -1
+        self._dims: tuple[int, ...] = ()
+        self._view: Array = np.empty(0)
+        self._constants: dict[int, Array] = {}
+        self._buffer: NDArray[np.uint8] | None = None
+        self._base = 0
         self._affine: dict[str, tuple[Number, Number] | None] = {}
         self._scatter: NDArray[np.int64] | None = None
 
     def fetch(self, registers: Registers, lanes: Lanes) -> Array:
         """The operand's array (lanes or 1, *dims)."""
+        if lanes.counter:
+            return self._in_lanes(registers, lanes)
+        shape = self.shape
+        shape.update(registers)
+        address = self.fixed if self.fixed is not None else self.address(registers)
+        if address == self._last and shape.lane_dims is self._dims:
+            return self._view
+        if self._buffer is not None:
+            try:
+                view = np.ndarray(shape.lane_dims, shape.dtype, self._buffer, address - self._base, shape.lane_strides)
+            except ValueError:
+                view = self._first_view(address)
+        else:
+            view = self._constants.get(address)
+            if view is None:
+                view = self._first_view(address)
+        self._last, self._dims, self._view = address, shape.lane_dims, view
+        return view
+
+    def _first_view(self, address: int) -> Array:
+        shape, machine = self.shape, self.machine
+        view = machine.view(address, shape.dtype, shape.dims, shape.strides)
+        number = address >> SPACE_SHIFT
+        self._buffer, self._base = machine.arena(number), number << SPACE_SHIFT
+        if machine.space(address).kind == "const" and not shape.symbols and len(self._constants) < MAX_KEPT:
+            self._constants[address] = view
+        return view
+
+    def _in_lanes(self, registers: Registers, lanes: Lanes) -> Array:
         shape = self.shape
         if lanes.counter in shape.symbols:
             raise ProgramError("CB0553", f"{self.name}: the form of a tensor differs between trips of a parallel loop")
-        changed = shape.at(registers)
+        shape.update(registers)
         if lanes.counter in self.symbols:
             return self._per_lane(registers, lanes)
         address = self.address(registers)
-        if not changed and self._last == (address, lanes.count) and self._view is not None:
-            return self._view
-        space = self.machine.space(address)
         view = self.machine.lane_view(lanes, address, 0, shape.dtype, shape.dims, shape.strides)
-        if space.kind == "private":
-            return view
-        if self.writes and lanes.count > 1:
-            raise ProgramError("CB0553", f"{self.name}: the trips of a parallel loop write one and the same place")
-        self._last, self._view = (address, lanes.count), view
+        if self.writes and lanes.count > 1 and self.machine.space(address).kind != "private":
+            raise self._race()
         return view
+
+    def _race(self) -> ProgramError:
+        return ProgramError("CB0553", f"{self.name}: the trips of a parallel loop write one and the same place")
 
     def flush(self, lanes: Lanes, value: Array) -> None:
         """Write back an operand that had to be copied because its lanes lie anywhere."""
@@ -92,7 +125,7 @@ class Slot:
                 return self._anywhere(lanes, addresses)
             start, step = int(addresses[0]), int(steps[0]) if len(steps) else 0
         if self.writes and step == 0 and lanes.count > 1 and machine.space(start).kind != "private":
-            raise ProgramError("CB0553", f"{self.name}: the trips of a parallel loop write one and the same place")
+            raise self._race()
         try:
             return machine.lane_view(lanes, start, step, shape.dtype, shape.dims, shape.strides)
         except ProgramError:
