@@ -233,7 +233,9 @@ ONNX = OnnxDialect("onnx", [DimsValueOp, CustomOp], [DimsAttr, BlobAttr])
 # ------------------------------------------------------------------ building
 
 
-_DENSE = frozenset("bool float16 float32 float64 int8 int16 int32 int64 uint8 uint16 uint32 uint64".split())
+_DENSE = frozenset(
+    ["bool", "float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]
+)
 
 
 def dense(values: NDArray[Any]) -> DenseIntOrFPElementsAttr[Any] | BlobAttr:

@@ -85,9 +85,18 @@ class Graph:
     opsets: Mapping[str, int]
     declared: Mapping[str, Port]
     """Types that the file notes for inner values."""
-    folded: list[str] = field(default_factory=list[str])
-    """Nodes that are gone, by name, because their results are known, equal to others, or unused."""
     imported: list[str] = field(default_factory=list[str])
+    """Names of all nodes of the file."""
+    results: list[str] = field(default_factory=list[str])
+    """The value of each output: its own name, or what that was found to equal."""
+    origin: dict[str, str] = field(default_factory=dict[str, str])
+    """The node that computes each value in the file, for values that are known by now."""
+
+    @property
+    def folded(self) -> list[str]:
+        """Nodes that are gone because their results are known, equal to others, or unused."""
+        alive = {node.name for node in self.nodes}
+        return [name for name in self.imported if name not in alive]
 
     def where(self, node: Node) -> str:
         """File and node, for diagnostics."""

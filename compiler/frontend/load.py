@@ -86,7 +86,6 @@ class _Loader:
         nodes = [self._node(node, i) for i, node in enumerate(proto.node)]
         _unique_names(nodes)
         kept = [node for node in nodes if not self._constant(node)]
-        alive = {id(node) for node in kept}
         graph = Graph(
             str(self.path),
             inputs,
@@ -95,8 +94,9 @@ class _Loader:
             self.store,
             self.opsets,
             {value.name: self._port(value) for value in proto.value_info if value.type.HasField("tensor_type")},
-            folded=[node.name for node in nodes if id(node) not in alive],
             imported=[node.name for node in nodes],
+            results=[value.name for value in proto.output],
+            origin={name: node.name for node in nodes for name in node.outputs},
         )
         known = {name for node in kept for name in node.outputs} | {port.name for port in inputs} | set(self.store)
         for port in graph.outputs:

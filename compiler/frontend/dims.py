@@ -1,0 +1,86 @@
+"""What the symbolic dimensions are, as far as names and cache shapes tell: batch, sequence, past, total."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from crossbank.compiler.frontend.graph import Graph, Port
+from crossbank.compiler.frontend.shapes import dim_expr
+from crossbank.runtime.expr import Expr
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Names of the dimensions that an LLM graph has; None where the graph has none or they are constant."""
+
+    batch: str | None = None
+    sequence: str | None = None
+    past: str | None = None
+    cache_inputs: tuple[str, ...] = ()
+
+
+def shape_of_port(port: Port) -> tuple[Expr, ...]:
+    """The declared shape of an input, unnamed dimensions named."""
+    return tuple(dim_expr(port, axis) for axis in range(len(port.dims or ())))
+
+
+def per_layer_inputs(graph: Graph) -> tuple[str, ...]:
+    """Inputs that come once per layer: names equal up to one number, equal types."""
+    groups: defaultdict[tuple[str, str, int], list[str]] = defaultdict(list)
+    for port in graph.inputs:
+        pattern = re.sub(r"\d+", "#", port.name, count=1)
+        groups[pattern, port.dtype, len(port.dims or ())].append(port.name)
+    grouped = {name for names in groups.values() if len(names) > 1 for name in names}
+    return tuple(port.name for port in graph.inputs if port.name in grouped)
+
+
+def _symbol(dim: Expr) -> str | None:
+    name = next(iter(dim.symbols), None)
+    return name if name is not None and dim == Expr.symbol(name) else None
+
+
+def roles(graph: Graph) -> Roles:
+    """The roles of dimensions, from the inputs' names and shapes."""
+    by_name = {port.name: port for port in graph.inputs}
+    tokens = next((by_name[n] for n in by_name if "input_ids" in n or "inputs_embeds" in n), None)
+    if tokens is None:
+        tokens = next((p for p in graph.inputs if p.dtype in ("int64", "int32") and len(p.dims or ()) == 2), None)
+    batch = sequence = past = None
+    if tokens is not None and len(tokens.dims or ()) >= 2:
+        batch, sequence = (_symbol(dim) for dim in shape_of_port(tokens)[:2])
+    caches = tuple(
+        port.name
+        for port in graph.inputs
+        if len(port.dims or ()) in (4, 5)
+        and "mask" not in port.name
+        and (port.dtype.startswith(("float", "bfloat", "int8", "uint8")))
+    )
+    if caches:
+        free = [name for dim in shape_of_port(by_name[caches[0]]) if (name := _symbol(dim)) and name != batch]
+        named = [name for name in free if "past" in name.lower()]
+        grown = _symbol(shape_of_port(by_name[caches[0]])[-2])
+        past = named[0] if named else grown if grown in free else next(iter(free), None)
+    return Roles(batch, sequence, past if past != sequence else None, caches)
+
+
+def total_length(graph: Graph, known: Roles, solved: Mapping[str, Expr]) -> dict[str, Expr]:
+    """The equation total = past + sequence for a mask's last dimension, where inference left that free."""
+    if known.past is None or known.sequence is None:
+        return {}
+    elsewhere = {
+        symbol
+        for port in graph.inputs
+        if "mask" not in port.name
+        for dim in shape_of_port(port)
+        for symbol in dim.symbols
+    }
+    found: dict[str, Expr] = {}
+    for port in graph.inputs:
+        if "mask" in port.name and port.dims:
+            name = _symbol(shape_of_port(port)[-1])
+            if name is not None and name not in elsewhere and name not in solved:
+                found[name] = Expr.symbol(known.past) + Expr.symbol(known.sequence)
+    return found

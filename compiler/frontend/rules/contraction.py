@@ -1,0 +1,127 @@
+"""Matrix products and attention of ai.onnx."""
+
+from __future__ import annotations
+
+from crossbank.compiler.frontend.graph import Info
+from crossbank.compiler.frontend.step import Outputs, Step, rule
+from crossbank.runtime.expr import ONE, Expr
+
+
+def matmul_shape(step: Step, a: tuple[Expr, ...], b: tuple[Expr, ...]) -> tuple[Expr, ...]:
+    """The shape of numpy's matmul."""
+    if not a or not b:
+        step.refuse("a scalar operand")
+    left = (ONE, *a) if len(a) == 1 else a
+    right = (*b, ONE) if len(b) == 1 else b
+    step.expect(left[-1], right[-2], "inner dimensions")
+    out = (*step.broadcast(left[:-2], right[:-2]), left[-2], right[-1])
+    if len(a) == 1:
+        out = (*out[:-2], out[-1])
+    return out[:-1] if len(b) == 1 else out
+
+
+@rule("MatMul")
+def matmul(step: Step) -> Outputs:
+    return [Info(step.dtype(0), matmul_shape(step, step.shape(0), step.shape(1)))]
+
+
+@rule("MatMulInteger")
+def matmul_integer(step: Step) -> Outputs:
+    return [Info("int32", matmul_shape(step, step.shape(0), step.shape(1)))]
+
+
+@rule("QLinearMatMul")
+def qlinear_matmul(step: Step) -> Outputs:
+    return [Info(step.dtype(7), matmul_shape(step, step.shape(0), step.shape(3)))]
+
+
+@rule("Gemm")
+def gemm(step: Step) -> Outputs:
+    a, b = step.shape(0), step.shape(1)
+    if len(a) != 2 or len(b) != 2:
+        step.refuse(f"operands of {len(a)} and {len(b)} dimensions")
+    m, k = a[::-1] if step.attribute("transA", 0) else a
+    inner, n = b[::-1] if step.attribute("transB", 0) else b
+    step.expect(k, inner, "inner dimensions")
+    return [Info(step.dtype(0), (m, n))]
+
+
+@rule("Attention")
+def attention(step: Step) -> Outputs:
+    """Attention-23 and later: 3-D inputs carry heads in the last axis, 4-D ones as (batch, heads, length, size)."""
+    q, k, v = step.shape(0), step.shape(1), step.shape(2)
+    past = step.shape(4)[2] if step.has(4) else Expr.of(0)
+    dtype = step.dtype(0)
+    if len(q) == 3:
+        heads, kv_heads = step.attribute("q_num_heads"), step.attribute("kv_num_heads")
+        length, new = q[1], k[1]
+        size, value_size = k[2] // kv_heads, v[2] // kv_heads
+        out = (q[0], length, value_size * heads)
+        kv, head_count = Expr.of(kv_heads), Expr.of(heads)
+    else:
+        head_count, kv, length, new, size, value_size = q[1], k[1], q[2], k[2], k[3], v[3]
+        out = (q[0], head_count, length, value_size)
+    total = past + new
+    return [
+        Info(dtype, out),
+        Info(step.dtype(1), (q[0], kv, total, size)),
+        Info(step.dtype(2), (q[0], kv, total, value_size)),
+        Info(dtype, (q[0], head_count, length, total)),
+    ]
+
+
+@rule("QLinearConv", "ConvInteger")
+def integer_conv(step: Step) -> Outputs:
+    weight = step.shape(1 if step.node.op_type == "ConvInteger" else 3)
+    free = [step.world.fresh(step.node) for _ in weight[2:]]
+    dtype = "int32" if step.node.op_type == "ConvInteger" else step.dtype(7)
+    return [Info(dtype, (step.shape(0)[0], weight[0], *free))]
+
+
+@rule("com.microsoft:FusedMatMul")
+def fused_matmul(step: Step) -> Outputs:
+    a, b = step.shape(0), step.shape(1)
+    a = (*a[:-2], a[-1], a[-2]) if step.attribute("transA", 0) else a
+    b = (*b[:-2], b[-1], b[-2]) if step.attribute("transB", 0) else b
+    return [Info(step.dtype(0), matmul_shape(step, a, b))]
+
+
+@rule("com.microsoft:MatMulNBits")
+def matmul_nbits(step: Step) -> Outputs:
+    return [Info(step.dtype(0), (*step.shape(0)[:-1], Expr.of(step.attribute("N"))))]
+
+
+@rule("com.microsoft:QGemm")
+def qgemm(step: Step) -> Outputs:
+    a, b = step.shape(0), step.shape(3)
+    m = a[1] if step.attribute("transA", 0) else a[0]
+    n = b[0] if step.attribute("transB", 0) else b[1]
+    return [Info(step.dtype(5) if step.has(8) else "float32", (m, n))]
+
+
+@rule("com.microsoft:MatMulIntegerToFloat", "com.microsoft:DynamicQuantizeMatMul")
+def integer_to_float(step: Step) -> Outputs:
+    return [Info("float32", matmul_shape(step, step.shape(0), step.shape(1)))]
+
+
+@rule("com.microsoft:GatherBlockQuantized")
+def gather_block_quantized(step: Step) -> Outputs:
+    data, indices = step.shape(0), step.shape(1)
+    axis = step.axis(step.attribute("gather_axis", 0), len(data))
+    last = step.axis(step.attribute("quantize_axis", 1), len(data))
+    packed = 8 // step.attribute("bits", 4) if step.dtype(0) == "uint8" else 1
+    shape = tuple(dim * packed if i == last else dim for i, dim in enumerate(data))
+    return [Info(step.dtype(2), shape[:axis] + indices + shape[axis + 1 :])]
+
+
+@rule("Einsum")
+def einsum(step: Step) -> Outputs:
+    equation = step.attribute("equation", "").replace(" ", "")
+    left, _, right = equation.partition("->")
+    if "..." in equation or not right:
+        step.refuse(f"equation {equation!r} isn't supported: give all indices and an output")
+    sizes: dict[str, Expr] = {}
+    for i, letters in enumerate(left.split(",")):
+        for letter, dim in zip(letters, step.shape(i), strict=True):
+            sizes[letter] = step.join(sizes[letter], dim) if letter in sizes else dim
+    return [Info(step.dtype(0), tuple(sizes[letter] for letter in right))]

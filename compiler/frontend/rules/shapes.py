@@ -1,0 +1,117 @@
+"""Operators that read shapes or make tensors from them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crossbank.compiler.frontend.graph import Info, as_array
+from crossbank.compiler.frontend.rules.elementwise import np_name
+from crossbank.compiler.frontend.step import MAX_KNOWN, Outputs, Step, count, rule, value
+from crossbank.runtime.expr import ONE, ZERO, Expr, ceildiv, product
+
+
+@rule("Shape")
+def shape(step: Step) -> Outputs:
+    dims = step.shape(0)
+    part = dims[slice(step.attribute("start", 0), step.attribute("end"))]
+    return [Info("int64", (Expr.of(len(part)),), as_array(part))]
+
+
+@rule("Size")
+def size(step: Step) -> Outputs:
+    return [Info("int64", (), as_array(product(step.shape(0))))]
+
+
+def _fill(step: Step) -> NDArray[Any]:
+    filler = step.attribute("value")
+    return np.zeros(1, np.float32) if filler is None else np.asarray(filler)
+
+
+@rule("ConstantOfShape")
+def constant_of_shape(step: Step) -> Outputs:
+    dims, filler = step.exprs(0), _fill(step)
+    if dims is None:
+        rank = step.shape(0)[0]
+        if not rank.is_constant:
+            step.refuse("the rank of the result isn't known")
+        dims = [step.world.fresh(step.node) for _ in range(rank.constant)]
+    return [Info(filler.dtype.name, tuple(dims))]
+
+
+@value("ConstantOfShape")
+def constant_of_shape_value(step: Step, arrays: list[NDArray[Any]]) -> NDArray[Any] | None:
+    if arrays[0].dtype == object:
+        return None
+    return np.full([int(v) for v in arrays[0]], _fill(step).reshape(-1)[0])
+
+
+@rule("Range")
+def range_(step: Step) -> Outputs:
+    start, limit, delta = (step.data(i) for i in range(3))
+    dtype = step.dtype(0)
+    if start is None or limit is None or delta is None:
+        return [Info(dtype, (step.world.fresh(step.node),))]
+    if not any(part.dtype == object for part in (start, limit, delta)):
+        numbers = [part.reshape(-1)[0] for part in (start, limit, delta)]
+        if not numbers[2]:
+            step.refuse("a delta of 0")
+        return [Info(dtype, (Expr.of(max(int(np.ceil((numbers[1] - numbers[0]) / numbers[2])), 0)),))]
+    first, last, by = (Expr.of(_scalar(part)) for part in (start, limit, delta))
+    length = last - first if by == ONE else ceildiv(last - first, by)
+    return [Info(dtype, (length,))]
+
+
+def _scalar(array: NDArray[Any]) -> int | Expr:
+    item = array.reshape(-1)[0]
+    return item if isinstance(item, Expr) else int(item)
+
+
+@value("Range")
+def range_value(step: Step, arrays: list[NDArray[Any]]) -> NDArray[Any] | None:
+    if any(array.dtype == object for array in arrays):
+        start, limit, delta = (Expr.of(_scalar(array)) for array in arrays)
+        length = limit - start
+        if delta == ONE and length.is_constant and 0 <= length.constant <= MAX_KNOWN:
+            return as_array([start + i for i in range(length.constant)])
+        return None
+    start, limit, delta = (array.reshape(-1)[0] for array in arrays)
+    return np.arange(start, limit, delta, dtype=arrays[0].dtype)
+
+
+@rule("EyeLike")
+def eye_like(step: Step) -> Outputs:
+    to = step.attribute("dtype", 0)
+    return [Info(np_name(to) if to else step.dtype(0), step.shape(0))]
+
+
+@rule("OneHot")
+def one_hot(step: Step) -> Outputs:
+    depth = step.exprs(1)
+    dims = list(step.shape(0))
+    axis = step.attribute("axis", -1)
+    dims.insert(axis + len(dims) + 1 if axis < 0 else axis, depth[0] if depth else step.world.fresh(step.node))
+    return [Info(step.dtype(2), tuple(dims))]
+
+
+@rule("NonZero")
+def non_zero(step: Step) -> Outputs:
+    return [Info("int64", (Expr.of(len(step.shape(0))), step.world.fresh(step.node)))]
+
+
+@value("NonZero")
+def non_zero_value(step: Step, arrays: list[NDArray[Any]]) -> NDArray[Any] | None:
+    return None if arrays[0].dtype == object else np.array(np.nonzero(arrays[0]), dtype=np.int64)
+
+
+@rule("RandomNormalLike", "RandomUniformLike")
+def random_like(step: Step) -> Outputs:
+    to = step.attribute("dtype", 0)
+    return [Info(np_name(to) if to else step.dtype(0), step.shape(0))]
+
+
+def elements(info: Info) -> int | None:
+    """Number of elements, where constant; ZERO dimensions win."""
+    return 0 if ZERO in info.shape else count(info.shape)
