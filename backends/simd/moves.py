@@ -139,6 +139,7 @@ def one_hot(unit: object, o: Any) -> None:
     """dst[…, j] = values[1] where j == indices[…], else values[0]; negative indices count from the end."""
     depth = o.dst.shape[-1]
     indices = o.indices[..., None].astype(np.int64)
-    hit: Array = positions(depth) == np.where(indices < 0, indices + depth, indices)
+    wanted: Array = np.where(indices < 0, indices + depth, indices)
+    hit = positions(depth) == wanted
     off, on = (o.values[:, i].reshape(-1, *(1,) * (o.dst.ndim - 1)) for i in (0, 1))
     o.dst[...] = np.where(hit, on, off)

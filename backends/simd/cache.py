@@ -1,0 +1,39 @@
+"""KV caches in working memory: what a step appends and what it sees, for any family that keeps them there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from crossbank.backends.interface import Lowering
+from crossbank.backends.simd.views import sliced
+from crossbank.dialects.imc import ViewAttr
+from crossbank.runtime.expr import Expr
+
+
+@dataclass(frozen=True)
+class CacheViews:
+    """One cache of a step: where new tokens go [batch, G, new, D], and all in use [batch, G, past + new, D]."""
+
+    new: ViewAttr
+    valid: ViewAttr
+
+
+def cache_views(to: Lowering, symbol: str) -> tuple[CacheViews, CacheViews]:
+    """The key and the value cache of a call, with the strides of their capacity."""
+    batch, past, new = to.cache_extent(symbol)
+    keys, values = (_views(whole, batch, past, new) for whole in to.cache(symbol))
+    return keys, values
+
+
+def _views(whole: ViewAttr, batch: Expr, past: Expr, new: Expr) -> CacheViews:
+    rows = sliced(whole, 0, 0, batch)
+    return CacheViews(sliced(rows, 2, past, new), sliced(rows, 2, 0, past + new))
+
+
+def append(to: Lowering, engine: str, symbol: str, keys: ViewAttr, values: ViewAttr) -> tuple[ViewAttr, ViewAttr]:
+    """Copy new keys and values [batch, G, new, D] to their caches with simd engine `engine`; gives all in use."""
+    found = cache_views(to, symbol)
+    for cache, source in zip(found, (keys, values), strict=True):
+        kind = "copy" if source.dtype == cache.new.dtype else "cast"
+        to.emit(engine, kind, dst=cache.new, src=source)
+    return found[0].valid, found[1].valid

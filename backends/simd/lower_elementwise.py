@@ -1,0 +1,235 @@
+"""Element-wise ONNX operators in instructions of the vector unit."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+from xdsl.ir import Operation
+
+from crossbank.backends.simd.views import expanded, padded, remade, split, unsqueezed
+from crossbank.backends.simd.writer import Handler, Writer
+from crossbank.dialects import onnx
+from crossbank.dialects.imc import ViewAttr
+from crossbank.dialects.shape import dtype_of, shape_of
+from crossbank.runtime.expr import ONE, ZERO
+from crossbank.runtime.numerics import dtype_of as numpy_dtype
+
+UNARY = {
+    "Neg": "neg", "Abs": "abs", "Sqrt": "sqrt", "Reciprocal": "reciprocal", "Exp": "exp", "Log": "log", "Sin": "sin",
+    "Cos": "cos", "Tan": "tan", "Tanh": "tanh", "Sigmoid": "sigmoid", "Erf": "erf", "Floor": "floor", "Ceil": "ceil",
+    "Round": "round", "Not": "not", "BitwiseNot": "bitwise_not", "IsNaN": "is_nan", "IsInf": "is_inf", "Sign": "sign",
+    "Relu": "relu", "Softplus": "softplus", "Softsign": "softsign", "Asin": "asin", "Acos": "acos", "Atan": "atan",
+    "Sinh": "sinh", "Cosh": "cosh", "Asinh": "asinh", "Acosh": "acosh", "Atanh": "atanh",
+}  # fmt: skip
+BINARY = {
+    "Add": "add", "Sub": "sub", "Mul": "mul", "Div": "div", "Pow": "pow", "And": "and", "Or": "or", "Xor": "xor",
+    "BitwiseAnd": "bitwise_and", "BitwiseOr": "bitwise_or", "BitwiseXor": "bitwise_xor", "Equal": "equal",
+    "Less": "less", "LessOrEqual": "less_equal", "Greater": "greater", "GreaterOrEqual": "greater_equal",
+    "PRelu": "prelu",
+}  # fmt: skip
+VARIADIC = {"Min": "min", "Max": "max", "Sum": "add", "Mean": "add"}
+ACTIVATIONS: dict[str, tuple[str, float, float]] = {
+    "LeakyRelu": ("leaky_relu", 0.01, 0.0), "Elu": ("elu", 1.0, 0.0), "HardSigmoid": ("hard_sigmoid", 0.2, 0.5),
+    "HardSwish": ("hard_swish", 0.0, 0.0), "Mish": ("mish", 0.0, 0.0),
+    "Selu": ("selu", 1.67326319217681884765625, 1.05070102214813232421875), "Celu": ("celu", 1.0, 0.0),
+    "ThresholdedRelu": ("thresholded_relu", 1.0, 0.0), "Swish": ("swish", 1.0, 0.0),
+    "com.microsoft:QuickGelu": ("swish", 1.702, 0.0),
+}  # fmt: skip
+"""Instruction's name and default alpha and beta (gamma of Selu)."""
+
+
+def _unary(op: str, w: Writer) -> None:
+    w.emit("unary", dst=w.result(), src=w.view(0), op=op)
+
+
+def _binary(op: str, w: Writer) -> None:
+    rank = len(w.shape)
+    w.emit("binary", dst=w.result(), a=w.view(0, rank), b=w.view(1, rank), op=op)
+
+
+def _mod(w: Writer) -> None:
+    _binary("fmod" if w.attribute("fmod", 0) else "mod", w)
+
+
+def _shift(w: Writer) -> None:
+    _binary("shift_left" if w.attribute("direction") == "LEFT" else "shift_right", w)
+
+
+def _variadic(op: str, w: Writer) -> None:
+    rank, dst, count = len(w.shape), w.result(), len(w.op.operands)
+    source = w.view(0, rank)
+    if count == 1:
+        w.emit("copy", dst=dst, src=source)
+    for i in range(1, count):
+        w.emit("binary", dst=dst, a=source, b=w.view(i, rank), op=op)
+        source = dst
+    if w.op.name == "onnx.Mean" and count > 1:
+        divisor = w.to.constant("count", [np.asarray(count, numpy_dtype(w.dtype))])
+        w.emit("binary", dst=dst, a=dst, b=padded(divisor, rank), op="div")
+
+
+def cast(w: Writer) -> None:
+    """Another dtype: nothing to do for the same."""
+    if dtype_of(w.value(0)) == w.dtype:
+        w.bind(w.view(0))
+    else:
+        w.emit("cast", dst=w.result(), src=w.view(0))
+
+
+def _where(w: Writer) -> None:
+    rank = len(w.shape)
+    w.emit("where", dst=w.result(), cond=w.view(0, rank), a=w.view(1, rank), b=w.view(2, rank))
+
+
+def activate(w: Writer, op: str, alpha: float = 0.0, beta: float = 0.0) -> None:
+    """An activation of the first operand."""
+    w.emit("activation", dst=w.result(), src=w.view(0), op=op, alpha=alpha, beta=beta)
+
+
+def _activation(op_type: str, w: Writer) -> None:
+    op, alpha, beta = ACTIVATIONS[op_type]
+    second = "gamma" if op == "selu" else "beta"
+    activate(w, op, float(w.attribute("alpha", alpha)), float(w.attribute(second, beta)))
+
+
+def _gelu(w: Writer) -> None:
+    activate(w, "gelu_tanh" if w.attribute("approximate", "none") == "tanh" else "gelu")
+
+
+def _biased_gelu(op: str, w: Writer) -> None:
+    bias = w.view_or_none(1, len(w.shape))
+    if bias is None:
+        return activate(w, op)
+    dst = w.result()
+    w.emit("binary", dst=dst, a=w.view(0), b=bias, op="add")
+    return w.emit("activation", dst=dst, src=dst, op=op, alpha=0.0, beta=0.0)
+
+
+def _clip(w: Writer) -> None:
+    if w.attribute("min") is None and w.attribute("max") is None and len(w.inputs) > 1:
+        w.emit("clip", dst=w.result(), src=w.view(0), low=_one(w, 1), high=_one(w, 2))
+        return
+    bounds: list[ViewAttr | None] = []
+    for name in ("min", "max"):
+        bound = w.attribute(name)
+        bounds.append(None if bound is None else w.to.constant(name, [np.asarray(bound, numpy_dtype(w.dtype))]))
+    w.emit("clip", dst=w.result(), src=w.view(0), low=bounds[0], high=bounds[1])
+
+
+def _one(w: Writer, i: int) -> ViewAttr | None:
+    found = w.view_or_none(i)
+    return None if found is None else remade(found, [], [])
+
+
+def _refuse_half_infinite(op: Operation) -> str | None:
+    whole = onnx.attribute(op, "detect_negative", 1) and onnx.attribute(op, "detect_positive", 1)
+    return None if whole else "IsInf of one sign has no instruction"
+
+
+def _dequantize(w: Writer) -> None:
+    src = w.view(0)
+    scale, zero = (_per_axis(w, i, src) for i in (1, 2))
+    dst = w.result()
+    block = int(w.attribute("block_size", 0))
+    if block:
+        axis = w.axis(len(w.shape), default=1)
+        outer = src.shape_exprs[axis] // block
+        dst, src = (split(v, axis, outer, block) for v in (dst, src))
+    w.emit("dequantize", dst=dst, src=src, scale=scale, zero=zero)
+
+
+def _quantize(w: Writer) -> None:
+    src = w.view(0)
+    scale, zero = (_per_axis(w, i, src) for i in (1, 2))
+    dst = w.result()
+    block = int(w.attribute("block_size", 0))
+    if block:
+        axis = w.axis(len(w.shape), default=1)
+        outer = src.shape_exprs[axis] // block
+        dst, src = (split(v, axis, outer, block) for v in (dst, src))
+    w.emit("quantize", dst=dst, src=src, scale=scale, zero=zero)
+
+
+def _per_axis(w: Writer, i: int, src: ViewAttr) -> ViewAttr | None:
+    """A scale or zero point shaped to broadcast with the tensor, or with its blocks."""
+    found = w.view_or_none(i)
+    if found is None:
+        return None
+    rank = len(src.shape)
+    if len(found.shape) == 0:
+        return padded(found, rank + (1 if w.attribute("block_size", 0) else 0))
+    axis = w.axis(rank, default=1)
+    if w.attribute("block_size", 0):
+        return unsqueezed(found, axis + 1)
+    if found.shape_exprs == (ONE,):
+        return remade(found, [ONE] * rank, [ZERO] * rank)
+    shape, strides = [ONE] * rank, [ZERO] * rank
+    shape[axis], strides[axis] = found.shape_exprs[0], found.stride_exprs[0]
+    return remade(found, shape, strides)
+
+
+def _refuse_ragged_blocks(op: Operation) -> str | None:
+    block = int(onnx.attribute(op, "block_size", 0))
+    if not block:
+        return None
+    shape = shape_of(op.operands[0])
+    dim = shape[onnx.attribute(op, "axis", 1) % len(shape)]
+    return None if dim.is_constant and dim.constant % block == 0 else f"{dim} is no multiple of the block size {block}"
+
+
+def _dynamic_quantize(w: Writer) -> None:
+    w.emit("dynamic_quantize", dst=w.result(0), scale=w.result(1), zero=w.result(2), src=w.view(0))
+
+
+def _quantized_matmul(w: Writer) -> None:
+    """MatMulInteger: operands less their zero points in int32, then an exact product."""
+    operands: list[ViewAttr] = []
+    for i in (0, 1):
+        source = w.view(i)
+        wide = w.to.scratch("int32", source.shape_exprs)
+        w.emit("cast", dst=wide, src=source)
+        zero = w.view_or_none(2 + i)
+        if zero is not None:
+            small = w.to.scratch("int32", zero.shape_exprs)
+            w.emit("cast", dst=small, src=zero)
+            if i == 0 and len(zero.shape) == 1 and zero.shape_exprs != (ONE,):
+                small = unsqueezed(small, 1)
+            w.emit("binary", dst=wide, a=wide, b=padded(small, len(source.shape)), op="sub")
+        operands.append(wide)
+    rank = len(w.shape)
+    w.emit("matmul", dst=w.result(), a=padded(operands[0], rank), b=padded(operands[1], rank), scale=1.0)
+
+
+def _refuse_vectors(op: Operation) -> str | None:
+    return None if all(len(shape_of(x)) >= 2 for x in op.operands[:2]) else "a product of vectors"
+
+
+def _broadcast(w: Writer) -> None:
+    w.bind(expanded(w.view(0), w.shape))
+
+
+HANDLERS: dict[str, Handler] = {
+    **{name: Handler(partial(_unary, op)) for name, op in UNARY.items()},
+    **{name: Handler(partial(_binary, op)) for name, op in BINARY.items()},
+    **{name: Handler(partial(_variadic, op)) for name, op in VARIADIC.items()},
+    **{name: Handler(partial(_activation, name)) for name in ACTIVATIONS},
+    "IsInf": Handler(partial(_unary, "is_inf"), _refuse_half_infinite),
+    "Mod": Handler(_mod),
+    "BitShift": Handler(_shift),
+    "Cast": Handler(cast),
+    "CastLike": Handler(cast),
+    "Where": Handler(_where),
+    "Gelu": Handler(_gelu),
+    "com.microsoft:Gelu": Handler(_gelu),
+    "com.microsoft:FastGelu": Handler(partial(_biased_gelu, "gelu_tanh")),
+    "com.microsoft:BiasGelu": Handler(partial(_biased_gelu, "gelu")),
+    "Clip": Handler(_clip),
+    "DequantizeLinear": Handler(_dequantize, _refuse_ragged_blocks),
+    "QuantizeLinear": Handler(_quantize, _refuse_ragged_blocks),
+    "com.microsoft:DequantizeLinear": Handler(_dequantize, _refuse_ragged_blocks),
+    "com.microsoft:QuantizeLinear": Handler(_quantize, _refuse_ragged_blocks),
+    "DynamicQuantizeLinear": Handler(_dynamic_quantize),
+    "MatMulInteger": Handler(_quantized_matmul, _refuse_vectors),
+    "Expand": Handler(_broadcast),
+}

@@ -1,0 +1,151 @@
+"""The transformer's operations in instructions of the vector unit."""
+
+from __future__ import annotations
+
+from xdsl.ir import Operation
+
+from crossbank.backends.simd.cache import append
+from crossbank.backends.simd.views import at, expanded, padded, remade, split, swapped
+from crossbank.backends.simd.writer import Handler, Writer
+from crossbank.dialects import llm
+from crossbank.dialects.imc import ViewAttr
+from crossbank.dialects.shape import shape_of
+from crossbank.runtime.expr import ONE, ZERO, Expr
+
+
+def _flag(value: object) -> str:
+    return "yes" if value else "no"
+
+
+def _linear(w: Writer) -> None:
+    assert isinstance(w.op, llm.LinearOp)
+    rank = max(len(w.shape), 2)
+    weight, x, dst = w.to.view(w.op.weight), w.to.view(w.op.x), w.result()
+    if w.op.transposed.value.data:
+        weight = swapped(weight)
+    w.emit("matmul", dst=padded(dst, rank), a=padded(x, rank), b=padded(weight, rank), scale=1.0)
+    if w.op.bias is not None:
+        bias = padded(w.to.view(w.op.bias), len(w.shape))
+        w.emit("binary", dst=dst, a=dst, b=bias, op="add")
+
+
+def _rms_norm(w: Writer) -> None:
+    assert isinstance(w.op, llm.RmsNormOp)
+    weight = padded(w.to.view(w.op.weight), len(w.shape))
+    epsilon = w.op.epsilon.value.data
+    w.emit("rms_norm", dst=w.result(), src=w.to.view(w.op.x), weight=weight, epsilon=epsilon, axes=1)
+
+
+def _layer_norm(w: Writer) -> None:
+    assert isinstance(w.op, llm.LayerNormOp)
+    rank = len(w.shape)
+    bias = None if w.op.bias is None else padded(w.to.view(w.op.bias), rank)
+    w.emit(
+        "layer_norm",
+        dst=w.result(),
+        src=w.to.view(w.op.x),
+        weight=padded(w.to.view(w.op.weight), rank),
+        bias=bias,
+        epsilon=w.op.epsilon.value.data,
+        axes=1,
+    )
+
+
+def _rotary(w: Writer) -> None:
+    assert isinstance(w.op, llm.RotaryOp)
+    rank, width = len(w.shape), shape_of(w.op.cos)[-1]
+    cos, sin = (padded(w.to.view(value), rank) for value in (w.op.cos, w.op.sin))
+    flag = _flag(w.op.interleaved.value.data)
+    w.emit("rotary", dst=w.result(), src=w.to.view(w.op.x), cos=cos, sin=sin, width=width, interleaved=flag)
+
+
+def _gated(w: Writer) -> None:
+    assert isinstance(w.op, llm.GatedOp)
+    gate, up = w.to.view(w.op.gate), w.to.view(w.op.up)
+    w.emit("gated", dst=w.result(), gate=gate, up=up, op=w.op.activation.data, alpha=0.0, beta=0.0)
+
+
+def _activation(w: Writer) -> None:
+    assert isinstance(w.op, llm.ActivationOp)
+    w.emit("activation", dst=w.result(), src=w.to.view(w.op.x), op=w.op.activation.data, alpha=0.0, beta=0.0)
+
+
+def _embedding(w: Writer) -> None:
+    assert isinstance(w.op, llm.EmbeddingOp)
+    w.emit("gather", dst=w.result(), table=w.to.view(w.op.table), indices=w.to.view(w.op.ids))
+
+
+def keys_and_values(w: Writer, op: llm.AttentionOp, engine: str) -> tuple[ViewAttr, ViewAttr]:
+    """All keys and values that attention sees, the new ones appended to the cache by simd engine `engine`."""
+    keys, values = w.to.view(op.k), w.to.view(op.v)
+    if op.cache is None:
+        return keys, values
+    return append(w.to, engine, op.cache.root_reference.data, keys, values)
+
+
+def _row(view: ViewAttr, batch: Expr, token: Expr) -> ViewAttr:
+    """[H, X] of one sequence and token of a tensor [B, H, S, X]; dimensions of 1 repeat."""
+    picks = [ZERO if dim == ONE else index for dim, index in zip(view.shape_exprs, (batch, ZERO, token), strict=False)]
+    return at(at(view, 2, picks[2]), 0, picks[0])
+
+
+def _grouped(view: ViewAttr, groups: Expr) -> ViewAttr:
+    """[H, X] as [G, H/G, X]."""
+    return split(view, 0, groups, view.shape_exprs[0] // groups)
+
+
+def _attention(w: Writer) -> None:
+    """Per query token, in parallel: scores of all heads in private memory, their softmax, the sum of values."""
+    op = w.op
+    assert isinstance(op, llm.AttentionOp)
+    keys, values = keys_and_values(w, op, w.engine)
+    q, dst = w.to.view(op.q), w.result()
+    mask = None if op.mask is None else padded(w.to.view(op.mask), 4)
+    batch, heads, rows, _ = q.shape_exprs
+    groups, tokens = keys.shape_exprs[1:3]
+    with w.to.loop(batch * rows, parallel=True) as trip:
+        b, s = trip // rows, trip % rows
+        scores = w.to.scratch("float64" if w.dtype == "float64" else "float32", [heads, tokens], space="private")
+        scores = _grouped(scores, groups)
+        key, value = swapped(at(keys, 0, b)), at(values, 0, b)
+        w.emit("matmul", dst=scores, a=_grouped(_row(q, b, s), groups), b=key, scale=1.0)
+        w.emit(
+            "mask_softmax",
+            dst=scores,
+            src=scores,
+            mask=None if mask is None else _mask(mask, b, s, heads, groups, tokens),
+            scale=op.scale.value.data,
+            softcap=op.softcap.value.data,
+            limit=tokens - rows + s + 1 if op.causal.value.data else tokens,
+            nan_to_zero=_flag(op.nan_to_zero.value.data),
+        )
+        w.emit("matmul", dst=_grouped(_row(dst, b, s), groups), a=scores, b=value, scale=1.0)
+
+
+def _mask(mask: ViewAttr, batch: Expr, token: Expr, heads: Expr, groups: Expr, tokens: Expr) -> ViewAttr:
+    row = expanded(_row(mask, batch, token), [heads, tokens])
+    return _grouped(row, groups) if mask.shape_exprs[1] != ONE else _repeated(row, groups)
+
+
+def _repeated(row: ViewAttr, groups: Expr) -> ViewAttr:
+    heads, tokens = row.shape_exprs
+    return remade(row, [groups, heads // groups, tokens], [ZERO, ZERO, row.stride_exprs[1]])
+
+
+def refuses_attention(op: Operation) -> str | None:
+    """Why an attention can't be run over plain memory."""
+    assert isinstance(op, llm.AttentionOp)
+    groups, heads = shape_of(op.k)[1], shape_of(op.q)[1]
+    return None if groups.is_constant and heads.is_constant else "the number of heads is not known"
+
+
+HANDLERS: dict[str, Handler] = {
+    "llm.linear": Handler(_linear),
+    "llm.rms_norm": Handler(_rms_norm),
+    "llm.layer_norm": Handler(_layer_norm),
+    "llm.rotary": Handler(_rotary),
+    "llm.gated": Handler(_gated),
+    "llm.activation": Handler(_activation),
+    "llm.embedding": Handler(_embedding),
+    "llm.attention": Handler(_attention, refuses_attention),
+}

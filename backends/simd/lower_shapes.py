@@ -1,0 +1,252 @@
+"""ONNX operators that say where data lies, or make it from known numbers: views where possible, copies where not."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from xdsl.ir import Operation
+
+from crossbank.backends.simd.moves import VALUES
+from crossbank.backends.simd.views import (
+    expanded,
+    normalised,
+    permuted,
+    reshaped,
+    sliced,
+    unsqueezed,
+    whole,
+)
+from crossbank.backends.simd.writer import Handler, Writer, known_array, known_constants, known_integers, needs_known
+from crossbank.dialects import onnx
+from crossbank.dialects.imc import ViewAttr
+from crossbank.dialects.location import node_name
+from crossbank.dialects.shape import dtype_of, shape_of
+from crossbank.runtime.expr import ONE, Expr, minimum
+from crossbank.runtime.numerics import dtype_of as numpy_dtype
+
+SHAPE_OPERANDS: dict[str, tuple[int, ...]] = {
+    "Reshape": (1,), "Expand": (1,), "Slice": (1, 2, 3, 4), "Unsqueeze": (1,), "Squeeze": (1,), "Tile": (1,),
+    "ConstantOfShape": (0,), "Split": (1,), "Trilu": (1,), "Pad": (1, 3), "TopK": (1,), "OneHot": (1,), "CumSum": (1,),
+    "ReduceSum": (1,), "ReduceMean": (1,), "ReduceMax": (1,), "ReduceMin": (1,), "ReduceProd": (1,), "ReduceL1": (1,),
+    "ReduceL2": (1,), "ReduceLogSum": (1,), "ReduceLogSumExp": (1,), "ReduceSumSquare": (1,), "Range": (0, 1, 2),
+}  # fmt: skip
+"""Operands whose numbers go into the instructions, so that the tensor itself is never read."""
+
+
+def read_as_data(op: Operation) -> bool:
+    """Whether the result of a constant is read by an instruction, not only by the compiler."""
+    for use in op.results[0].uses:
+        user = use.operation
+        places = SHAPE_OPERANDS.get(user.name.removeprefix("onnx."), ()) if user.name.startswith("onnx.") else ()
+        if user.name == "onnx.Gather" and _is_single(op):
+            places = (1,)
+        if user.attributes.get("engine") != op.attributes.get("engine") or not places:
+            return True
+        values = onnx.inputs(user)
+        if any(values[i] is op.results[0] for i in range(len(values)) if i not in places):
+            return True
+        if user.name == "onnx.Range" and not _is_iota(user):
+            return True
+    return False
+
+
+def _is_single(op: Operation) -> bool:
+    known = known_integers(op.results[0])
+    return known is not None and len(known) == 1
+
+
+def reshape(w: Writer) -> None:
+    """The same elements with other dimensions: a view, or a copy where the source is not laid out for it."""
+    source = w.view(0)
+    view = reshaped(source, w.shape)
+    if view is None:
+        dst = w.result()
+        w.emit("copy", dst=whole(dst, source.shape_exprs), src=source)
+    else:
+        w.bind(view)
+
+
+def _identity(w: Writer) -> None:
+    w.bind(w.view(0))
+
+
+def _transpose(w: Writer) -> None:
+    rank = len(w.shape)
+    w.bind(permuted(w.view(0), w.attribute("perm") or list(reversed(range(rank)))))
+
+
+def _slices(w: Writer) -> list[tuple[int, Expr, int]]:
+    shape = shape_of(w.value(0))
+    if w.attribute("starts") is not None:
+        starts = [Expr.of(n) for n in w.attribute("starts")]
+        axes, steps = w.attribute("axes"), None
+    else:
+        starts = known_integers(w.value(1)) or []
+        axes, steps = known_constants(w.optional(3)), known_constants(w.optional(4))
+    axes = axes if axes is not None else list(range(len(starts)))
+    steps = steps if steps is not None else [1] * len(starts)
+    found: list[tuple[int, Expr, int]] = []
+    for start, axis, step in zip(starts, axes, steps, strict=True):
+        axis = axis % len(shape)
+        if start.is_constant and step < 0 and start.constant >= 0:
+            start = minimum(start, shape[axis] - 1)
+        found.append((axis, normalised(start, shape[axis]), step))
+    return found
+
+
+def _slice(w: Writer) -> None:
+    view, shape = w.view(0), w.shape
+    for axis, start, step in _slices(w):
+        if step > 0:
+            view = sliced(view, axis, start, shape[axis], step)
+            continue
+        index = w.to.scratch("int64", [shape[axis]])
+        w.emit("iota", dst=index, start=start, step=step)
+        order = [axis, *(i for i in range(len(shape)) if i != axis)]
+        found = w.to.scratch(w.dtype, [dim if i == axis else view.shape_exprs[i] for i, dim in enumerate(shape)])
+        w.emit("gather", dst=permuted(found, order), table=permuted(view, order), indices=index)
+        view = found
+    w.bind(view)
+
+
+def _split(w: Writer) -> None:
+    view = w.view(0)
+    axis = w.axis(len(view.shape), default=0)
+    start = Expr.of(0)
+    for result in w.op.results:
+        extent = shape_of(result)[axis]
+        w.to.bind(result, sliced(view, axis, start, extent))
+        start = start + extent
+
+
+def _concat(w: Writer) -> None:
+    if len(w.op.operands) == 1:
+        return w.bind(w.view(0))
+    dst = w.result()
+    axis, start = w.axis(len(w.shape)), Expr.of(0)
+    for i, operand in enumerate(w.op.operands):
+        extent = shape_of(operand)[axis]
+        if extent != Expr.of(0):
+            w.emit("copy", dst=sliced(dst, axis, start, extent), src=w.view(i))
+        start = start + extent
+    return None
+
+
+def _tile(w: Writer) -> None:
+    source, dst = w.view(0), w.result()
+    repeats = known_integers(w.value(1)) or []
+    for axis in reversed(range(len(source.shape))):
+        source = unsqueezed(source, axis)
+    dims = shape_of(w.value(0))
+    shape = [dim for pair in zip(repeats, dims, strict=True) for dim in pair]
+    w.emit("copy", dst=whole(dst, shape), src=expanded(source, shape))
+
+
+def _pad(w: Writer) -> None:
+    shape, dst = shape_of(w.value(0)), w.result()
+    pads = [Expr.of(n) for n in w.attribute("pads")] if w.attribute("pads") else known_integers(w.value(1)) or []
+    axes = known_constants(w.optional(3)) or list(range(len(shape)))
+    filler = w.view_or_none(2)
+    if filler is None:
+        filler = w.to.constant("zero", [np.asarray(w.attribute("value", 0), numpy_dtype(w.dtype))])
+    w.emit("copy", dst=dst, src=expanded(filler, w.shape))
+    inner = dst
+    for axis, before in zip(axes, pads[: len(axes)], strict=True):
+        inner = sliced(inner, axis % len(shape), before, shape[axis % len(shape)])
+    w.emit("copy", dst=inner, src=w.view(0))
+
+
+def _refuse_pad(op: Operation) -> str | None:
+    if onnx.attribute(op, "mode", "constant") != "constant":
+        return "only constant padding has instructions"
+    pads = onnx.attribute(op, "pads")
+    known = [Expr.of(n) for n in pads] if pads else known_integers(onnx.inputs(op)[1])
+    if known is None:
+        return "input 1 depends on data"
+    return "padding takes elements away" if any(n.is_constant and n.constant < 0 for n in known) else None
+
+
+def constant(w: Writer) -> None:
+    """An array that the compiler knows."""
+    array = known_array(w.y)
+    if read_as_data(w.op):
+        w.bind(w.to.constant(_name(w), [np.asarray(array)]))
+
+
+def _name(w: Writer) -> str:
+    return node_name(w.op) or w.op.name
+
+
+def dims_value(w: Writer) -> None:
+    """Numbers that follow from the dimensions of a step."""
+    assert isinstance(w.op, onnx.DimsValueOp)
+    if read_as_data(w.op):
+        _write(w, list(w.op.exprs))
+
+
+def _write(w: Writer, numbers: list[Expr]) -> None:
+    if all(n.is_constant for n in numbers):
+        shape = [dim.constant for dim in w.shape]
+        array = np.asarray([n.constant for n in numbers], numpy_dtype(w.dtype)).reshape(shape)
+        return w.bind(w.to.constant(_name(w), [array]))
+    dst = whole(w.result(), [len(numbers)])
+    for start in range(0, len(numbers), VALUES):
+        part = numbers[start : start + VALUES]
+        part += [Expr.of(0)] * (VALUES - len(part))
+        here = sliced(dst, 0, start, min(VALUES, len(numbers) - start))
+        w.emit("value", dst=here, **{f"n{i}": n for i, n in enumerate(part)})
+    return None
+
+
+def _shape(w: Writer) -> None:
+    dims = shape_of(w.value(0))
+    start, end = int(w.attribute("start", 0)), w.attribute("end")
+    _write(w, list(dims[start : None if end is None else int(end)]))
+
+
+def _size(w: Writer) -> None:
+    _write(w, [math.prod(shape_of(w.value(0)), start=ONE)])
+
+
+def _constant_of_shape(w: Writer) -> None:
+    value = w.attribute("value")
+    element = np.zeros((), np.float32) if value is None else np.asarray(value).reshape(())
+    w.bind(expanded(w.to.constant(_name(w), [element]), w.shape))
+
+
+def _is_iota(op: Operation) -> bool:
+    start, _, step = onnx.inputs(op)
+    return (
+        dtype_of(op.results[0]).startswith("int") and known_integers(start) is not None and bool(known_integers(step))
+    )
+
+
+def _range(w: Writer) -> None:
+    if _is_iota(w.op):
+        (start,), (step,) = known_integers(w.value(0)) or [], known_integers(w.value(2)) or []
+        w.emit("iota", dst=w.result(), start=start, step=step)
+    else:
+        w.emit("range", dst=w.result(), start=_scalar(w, 0), step=_scalar(w, 2))
+
+
+def _scalar(w: Writer, i: int) -> ViewAttr:
+    return whole(w.view(i), [])
+
+
+HANDLERS: dict[str, Handler] = {
+    **{name: Handler(reshape) for name in ("Reshape", "Flatten", "Squeeze", "Unsqueeze")},
+    **{name: Handler(_identity) for name in ("Identity", "Dropout")},
+    "Transpose": Handler(_transpose),
+    "Slice": Handler(_slice, needs_known(1, 3, 4)),
+    "Split": Handler(_split),
+    "Concat": Handler(_concat),
+    "Tile": Handler(_tile, needs_known(1)),
+    "Pad": Handler(_pad, _refuse_pad),
+    "Constant": Handler(constant),
+    "dims_value": Handler(dims_value),
+    "Shape": Handler(_shape),
+    "Size": Handler(_size),
+    "ConstantOfShape": Handler(_constant_of_shape),
+    "Range": Handler(_range),
+}
