@@ -33,8 +33,8 @@ REASONS = {
     "MatMul": "linear: neither operand is a static matrix",
     "Gemm": "linear: the second operand is no static matrix, or alpha, beta, transA differ from 1, 1, 0",
     "Softmax": "attention: no pattern fits",
-    "Attention": "attention: the fused operator is not raised yet",
-    "GroupQueryAttention": "attention: the fused operator is not raised yet",
+    "GroupQueryAttention": "attention: a fused operator of com.microsoft, which runs as it is",
+    "MultiHeadAttention": "attention: a fused operator of com.microsoft, which runs as it is",
 }
 
 
