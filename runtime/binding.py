@@ -1,0 +1,133 @@
+"""From feeds to dimension registers: what a call's arrays say about batch, sequence and past, and what is wrong."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crossbank.runtime.expr import Expr
+from crossbank.runtime.numerics import dtype_of
+from crossbank.runtime.program import Code, Port, ProgramError
+
+Feeds = Mapping[str, NDArray[Any]]
+
+
+def bind(code: Code, ports: Iterable[Port], feeds: Feeds, known: Mapping[str, int] | None = None) -> dict[str, int]:
+    """The dimension registers that feeds imply, checked against the ports, the program's limits and `known` values.
+
+    ProgramError CB0601 a shape that doesn't fit, CB0604 a wrong dtype, CB0605 more tokens than the context, CB0606 a
+    batch above the largest, CB0608 a dimension that no feed sets or that is out of its range.
+    """
+    values = dict(known or {})
+    fed = [port for port in ports if port.name in feeds]
+    for port in fed:
+        _check_form(port, feeds[port.name])
+    pairs = [(d, size) for p in fed for d, size in zip(p.shape, feeds[p.name].shape, strict=True)]
+    pairs.sort(key=lambda pair: (len(pair[0].symbols), len(str(pair[0]))))
+    while any(_solve(*pair, values) for pair in pairs):
+        pass
+    for port in fed:
+        _check_shape(port, feeds[port.name], values)
+    missing = [name for name in code.dimensions if name not in values]
+    if missing:
+        raise ProgramError(
+            "CB0608",
+            f"no input says what {', '.join(missing)} is",
+            help=f"the inputs are {', '.join(p.name for p in ports)}",
+        )
+    check_limits(code, values)
+    return values
+
+
+def check_limits(code: Code, dimensions: Mapping[str, int]) -> None:
+    """Hold dimensions against what the program was compiled for; ProgramError CB0605, CB0606 or CB0608."""
+    roles = {role: dimensions.get(name, 0) for role, name in code.context_of.items()}
+    past, new, batch = roles.get("past", 0), roles.get("sequence", 0), roles.get("batch", 0)
+    context, largest = code.limits.get("context"), code.limits.get("max_batch")
+    if context is not None and past + new > context:
+        raise ProgramError(
+            "CB0605",
+            f"{past} past and {new} new tokens are more than the context of {context} that the program is compiled for",
+            help=f"compile with --context {past + new} or more",
+        )
+    if largest is not None and batch > largest:
+        raise ProgramError(
+            "CB0606",
+            f"a batch of {batch} is more than the {largest} that the program is compiled for",
+            help=f"compile with max_batch={batch} or more, or split the batch",
+        )
+    for name, value in dimensions.items():
+        low, high = code.registers.get(name, (value, value))
+        if not low <= value <= high:
+            raise ProgramError("CB0608", f"{name} is {value}, the program takes {low} to {high}")
+
+
+def unknown_name(code: str, kind: str, name: str, known: Iterable[str]) -> ProgramError:
+    """The error for a name that the program lacks."""
+    names = list(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    text = f"did you mean {close[0]!r}?" if close else f"the {kind}s are {', '.join(names)}"
+    return ProgramError(code, f"the program has no {kind} {name!r}", help=text)
+
+
+def shape_text(shape: Iterable[object]) -> str:
+    """A shape for messages, such as [2, past + 1]."""
+    return f"[{', '.join(map(str, shape))}]"
+
+
+def _check_form(port: Port, value: NDArray[Any]) -> None:
+    expected = dtype_of(port.dtype)
+    if value.dtype != expected:
+        raise ProgramError(
+            "CB0604",
+            f"input {port.name} is {value.dtype.name}, the program expects {expected.name}",
+            help=f"feed {port.name}.astype({expected.name!r})",
+        )
+    if value.ndim != len(port.shape):
+        raise ProgramError(
+            "CB0601",
+            f"input {port.name} has shape {shape_text(value.shape)}, the program expects {shape_text(port.shape)}",
+            help=f"feed {len(port.shape)} dimensions, not {value.ndim}",
+        )
+
+
+def _solve(expression: Expr, size: int, values: dict[str, int]) -> bool:
+    """Bind the single unknown of `expression == size`, if it has one and is linear in it."""
+    left = expression.substitute(values)
+    names = left.symbols
+    if len(names) != 1:
+        return False
+    name = next(iter(names))
+    slope = left.substitute({name: 1}) - left.substitute({name: 0})
+    start = left.substitute({name: 0})
+    if not slope.constant or left != Expr.symbol(name) * slope + start:
+        return False
+    value, rest = divmod(size - start.constant, slope.constant)
+    if rest or value < 0:
+        return False
+    values[name] = value
+    return True
+
+
+def _check_shape(port: Port, value: NDArray[Any], values: Mapping[str, int]) -> None:
+    expected = [dim.substitute(values) for dim in port.shape]
+    for dim, size in zip(expected, value.shape, strict=True):
+        if not dim.is_constant or dim.constant != size:
+            names = sorted(frozenset[str]().union(*(d.symbols for d in port.shape)) & values.keys())
+            bound = ", ".join(f"{name} = {values[name]}" for name in names)
+            where = f" = {shape_text(expected)}" if bound else ""
+            raise ProgramError(
+                "CB0601",
+                f"input {port.name} has shape {shape_text(value.shape)}, "
+                f"the program expects {shape_text(port.shape)}{where}",
+                help=f"the other inputs say {bound}" if bound else "",
+            )
+
+
+def as_arrays(feeds: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+    """Feeds as arrays: numbers and lists are taken as NumPy takes them."""
+    return {name: np.asarray(value) for name, value in feeds.items()}
