@@ -15,7 +15,7 @@ from crossbank.dialects.location import node_name
 from crossbank.dialects.shape import shape_of
 from crossbank.passes.context import CompileContext
 from crossbank.passes.raising.matching import kind
-from crossbank.passes.raising.notes import unrecognised
+from crossbank.passes.raising.notes import roles_of, unrecognised
 from crossbank.passes.rewriting import entry_block, functions, multiplicity
 from crossbank.runtime.expr import ONE
 
@@ -71,7 +71,7 @@ def _is_outer_product(op: Operation) -> bool:
 
 def _note_dims(ctx: CompileContext, module: ModuleOp) -> None:
     """Without caches, batch and sequence are those of the first embedding's ids."""
-    dims: dict[str, str] = ctx.notes.setdefault("dims", {})
+    dims = roles_of(ctx)
     if "sequence" in dims:
         return
     for found in module.walk():

@@ -25,3 +25,9 @@ def unrecognised(ctx: Context, op: Operation, reason: str) -> None:
         entry = (kind(op), node_name(op), reason)
         if entry not in noted:
             noted.append(entry)
+
+
+def roles_of(ctx: CompileContext) -> dict[str, str]:
+    """The names of the batch, sequence and past dimensions, as far as they are known, to be added to."""
+    roles: dict[str, str] = ctx.notes.setdefault("dims", {}).setdefault("roles", {})
+    return roles

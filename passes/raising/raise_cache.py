@@ -17,7 +17,7 @@ from crossbank.dialects.llm import AttentionOp, CacheOp
 from crossbank.dialects.shape import dtype_of, shape_of
 from crossbank.passes.context import CompileContext
 from crossbank.passes.raising.matching import axis_of, made_by, users
-from crossbank.passes.raising.notes import unrecognised
+from crossbank.passes.raising.notes import roles_of, unrecognised
 from crossbank.passes.raising.signature import drop_parts, names_of
 from crossbank.passes.rewriting import argument_index, calls_of, copy_location, entry_block, functions, replace
 
@@ -142,4 +142,4 @@ def _note_dims(ctx: Context, parts: tuple[_Part, _Part]) -> None:
         sequence = shape_of(parts[0].new)[TOKENS]
         for role, dim in (("batch", batch), ("sequence", sequence), ("past", past)):
             if not dim.is_constant:
-                ctx.notes.setdefault("dims", {}).setdefault(role, str(dim))
+                roles_of(ctx).setdefault(role, str(dim))
