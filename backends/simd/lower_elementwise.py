@@ -174,7 +174,7 @@ def _refuse_ragged_blocks(op: Operation) -> str | None:
     if not block:
         return None
     shape = shape_of(op.operands[0])
-    dim = shape[onnx.attribute(op, "axis", 1) % len(shape)]
+    dim = shape[int(onnx.attribute(op, "axis", 1)) % len(shape)]
     return None if dim.is_constant and dim.constant % block == 0 else f"{dim} is no multiple of the block size {block}"
 
 

@@ -25,36 +25,6 @@ from crossbank.dialects.shape import dtype_of, shape_of
 from crossbank.runtime.expr import ONE, Expr, minimum
 from crossbank.runtime.numerics import dtype_of as numpy_dtype
 
-SHAPE_OPERANDS: dict[str, tuple[int, ...]] = {
-    "Reshape": (1,), "Expand": (1,), "Slice": (1, 2, 3, 4), "Unsqueeze": (1,), "Squeeze": (1,), "Tile": (1,),
-    "ConstantOfShape": (0,), "Split": (1,), "Trilu": (1,), "Pad": (1, 3), "TopK": (1,), "OneHot": (1,), "CumSum": (1,),
-    "ReduceSum": (1,), "ReduceMean": (1,), "ReduceMax": (1,), "ReduceMin": (1,), "ReduceProd": (1,), "ReduceL1": (1,),
-    "ReduceL2": (1,), "ReduceLogSum": (1,), "ReduceLogSumExp": (1,), "ReduceSumSquare": (1,), "Range": (0, 1, 2),
-}  # fmt: skip
-"""Operands whose numbers go into the instructions, so that the tensor itself is never read."""
-
-
-def read_as_data(op: Operation) -> bool:
-    """Whether the result of a constant is read by an instruction, not only by the compiler."""
-    for use in op.results[0].uses:
-        user = use.operation
-        places = SHAPE_OPERANDS.get(user.name.removeprefix("onnx."), ()) if user.name.startswith("onnx.") else ()
-        if user.name == "onnx.Gather" and _is_single(op):
-            places = (1,)
-        if user.attributes.get("engine") != op.attributes.get("engine") or not places:
-            return True
-        values = onnx.inputs(user)
-        if any(values[i] is op.results[0] for i in range(len(values)) if i not in places):
-            return True
-        if user.name == "onnx.Range" and not _is_iota(user):
-            return True
-    return False
-
-
-def _is_single(op: Operation) -> bool:
-    known = known_integers(op.results[0])
-    return known is not None and len(known) == 1
-
 
 def reshape(w: Writer) -> None:
     """The same elements with other dimensions: a view, or a copy where the source is not laid out for it."""
@@ -169,9 +139,7 @@ def _refuse_pad(op: Operation) -> str | None:
 
 def constant(w: Writer) -> None:
     """An array that the compiler knows."""
-    array = known_array(w.y)
-    if read_as_data(w.op):
-        w.bind(w.to.constant(_name(w), [np.asarray(array)]))
+    w.bind(w.to.constant(_name(w), [np.asarray(known_array(w.y))]))
 
 
 def _name(w: Writer) -> str:
@@ -181,8 +149,7 @@ def _name(w: Writer) -> str:
 def dims_value(w: Writer) -> None:
     """Numbers that follow from the dimensions of a step."""
     assert isinstance(w.op, onnx.DimsValueOp)
-    if read_as_data(w.op):
-        _write(w, list(w.op.exprs))
+    _write(w, list(w.op.exprs))
 
 
 def _write(w: Writer, numbers: list[Expr]) -> None:

@@ -57,7 +57,7 @@ def arange(unit: object, o: Any) -> None:
 def _checked(indices: Array, extent: int, what: str) -> Array:
     if indices.size and (int(indices.min()) < -extent or int(indices.max()) >= extent):
         raise ProgramError(
-            "CB0510",
+            "CB0570",
             f"{what}: index {int(indices.min())} … {int(indices.max())} is outside an axis of {extent}",
             help="check the ids or indices that the program was fed",
         )
@@ -138,8 +138,8 @@ def trilu(unit: object, o: Any) -> None:
 def one_hot(unit: object, o: Any) -> None:
     """dst[…, j] = values[1] where j == indices[…], else values[0]; negative indices count from the end."""
     depth = o.dst.shape[-1]
-    indices = o.indices[..., None].astype(np.int64)
-    wanted: Array = np.where(indices < 0, indices + depth, indices)
-    hit = positions(depth) == wanted
+    indices: Array = o.indices[..., None].astype(np.int64)
+    indices[indices < 0] += depth
+    hit = positions(depth) == indices
     off, on = (o.values[:, i].reshape(-1, *(1,) * (o.dst.ndim - 1)) for i in (0, 1))
     o.dst[...] = np.where(hit, on, off)
