@@ -26,6 +26,8 @@ from crossbank.runtime.walk import Call, Loop, Node, Trees, follow
 MAX_TRIPS = 1 << 40
 MAX_SAMPLES = 1 << 14
 MAX_CALL_DEPTH = 8
+IN_ORDER = ("setup", "import_cache", "main", "export_cache")
+"""Functions that run one after another: what the earlier ones wrote is there for the later ones."""
 
 
 @dataclass(frozen=True)
@@ -85,10 +87,10 @@ def verify(code: Code) -> None:
             )  # fmt: skip
     trees = Trees(code)
     kept = _Written()
-    for name in sorted(code.functions, key=lambda n: n == "main"):
+    for name in sorted(code.functions, key=lambda n: IN_ORDER.index(n) if n in IN_ORDER else -1):
         checker = _Checker(code, trees, kept if name in ("main", "export_cache") else _Written())
         checker.function(name)
-        if name in ("setup", "import_cache"):
+        if name in IN_ORDER:
             for start, end in zip(checker.written.starts, checker.written.ends, strict=True):
                 kept.add(start, end)
 
@@ -143,6 +145,25 @@ def corners(code: Code) -> dict[str, IntArray]:
     return {name: np.array([s[name] for s in samples], np.int64) for name in code.dimensions}
 
 
+def _merged(first: IntArray, end: IntArray) -> list[tuple[int, int]]:
+    """Disjoint rising ranges that cover the same as the given ones."""
+    order = np.argsort(first, kind="stable")
+    first, reach = first[order], np.maximum.accumulate(end[order])
+    cuts = np.flatnonzero(first[1:] > reach[:-1]) + 1
+    starts, stops = first[np.r_[0, cuts]], reach[np.r_[cuts - 1, len(reach) - 1]]
+    return list(zip(starts.tolist(), stops.tolist(), strict=True))
+
+
+def _merged(first: IntArray, end: IntArray) -> list[tuple[int, int]]:
+    """Disjoint ranges that cover [first, end) of all samples, in order."""
+    pairs = np.unique(np.stack([first, end], axis=1), axis=0)
+    reach = np.maximum.accumulate(pairs[:, 1])
+    cuts = np.flatnonzero(pairs[1:, 0] > reach[:-1]) + 1
+    starts = pairs[np.concatenate([[0], cuts]), 0]
+    stops = reach[np.concatenate([cuts - 1, [len(pairs) - 1]])]
+    return list(zip(starts.tolist(), stops.tolist(), strict=True))
+
+
 def _token(node: Decoded) -> int:
     token = node.operands["token"]
     assert isinstance(token, int)
@@ -160,6 +181,8 @@ class _Checker:
         self.starts = [c.address for c in self.constants]
         self.samples: dict[str, IntArray] = {}
         self._kept = np.zeros(0, np.int64)
+        self._parts: list[tuple[int, int]] = []
+        """The disjoint byte ranges of the tensor looked at last."""
         self.block, self.depth, self.parallel = "", 0, False
         self.counts: dict[str, int] = {}
         self.clocks: dict[str, dict[str, int]] = {}
@@ -171,20 +194,19 @@ class _Checker:
         function = self.code.functions[name]
         self.samples = corners(self.code)
         for port in function.inputs:
-            first, end = self._extent(Expr.of(port.address), port.shape, None, port.dtype, f"input {port.name}")
-            if end > first:
+            for first, end in self._extents(Expr.of(port.address), port.shape, None, port.dtype, f"input {port.name}"):
                 self.written.add(first, end)
         self._run(function.block, self.trees.of(function.block))
         left = [token for token, waiting in self.tokens.items() if waiting]
         if left:
             raise ProgramError("CB0522", f"token {left[0]} is signalled and never waited for", f"function {name}")
         for port in function.outputs:
-            first, end = self._extent(Expr.of(port.address), port.shape, None, port.dtype, f"output {port.name}")
-            gap = self.written.missing(first, end) if end > first else None
-            if gap:
-                raise ProgramError(
-                    "CB0523", f"output {port.name} is not written in bytes {gap[0] - first} to {gap[1] - first}"
-                )
+            for first, end in self._extents(Expr.of(port.address), port.shape, None, port.dtype, f"output {port.name}"):
+                gap = self.written.missing(first, end)
+                if gap:
+                    raise ProgramError(
+                        "CB0523", f"output {port.name} is not written in bytes {gap[0] - first} to {gap[1] - first}"
+                    )
 
     def _run(self, block: str, streams: Mapping[str, Sequence[Node]]) -> None:
         outer, self.block = self.block, block
@@ -281,23 +303,25 @@ class _Checker:
     def _instruction(self, engine: str, node: Decoded) -> None:
         where = f"block {self.block}, {engine}: {node.name}"
         seen: dict[str, object] = {}
-        writes: list[TensorRange] = []
+        writes: list[tuple[int, int]] = []
         for entry in node.instruction.fields:
             operand = node.operands[entry.name]
             if isinstance(operand, Tensor):
                 layout = operand.layout
-                first, end = self._extent(
+                extents = self._extents(
                     operand.address, layout.shape, layout.strides, layout.dtype, f"{where} {entry.name}"
                 )
                 shape = tuple(self._evaluate(dim, where) for dim in layout.shape)
-                extent = seen[entry.name] = TensorRange(shape, layout.dtype, first, end)
-                if end <= first:
+                first, end = (extents[0][0], extents[-1][1]) if extents else (0, 0)
+                seen[entry.name] = TensorRange(shape, layout.dtype, first, end)
+                if not extents:
                     continue
                 self._touch(engine, first, end, entry.access is not Access.READ, f"{where} {entry.name}")
-                if entry.access is Access.READ:
+                if entry.access is not Access.READ:
+                    writes += extents
+                    continue
+                for first, end in extents:
                     self._must_hold(first, end, f"{where} {entry.name}")
-                else:
-                    writes.append(extent)
             elif isinstance(operand, Expr):
                 values = seen[entry.name] = self._evaluate(operand, f"{where} {entry.name}")
                 if values.size and (values.min() < entry.low or int(values.max()) >= 1 << entry.bits):
@@ -313,8 +337,8 @@ class _Checker:
                 node.instruction.check(SimpleNamespace(**seen), self.code.engines[engine].config)
             except ProgramError as error:
                 raise ProgramError(error.code, error.message, error.where or where, error.help) from error
-        for extent in writes:
-            self.written.add(extent.first, extent.end)
+        for first, end in writes:
+            self.written.add(first, end)
 
     def _touch(self, engine: str, first: int, end: int, write: bool, where: str) -> None:
         """Note an access; refuse one that another engine's conflicts with and no token orders."""
@@ -352,10 +376,13 @@ class _Checker:
             raise ProgramError("CB0521", str(error), where) from error
         return np.atleast_1d(np.asarray(value, np.int64))
 
-    def _extent(
+    def _extents(
         self, address: Expr, shape: Sequence[Expr], strides: Sequence[Expr] | None, dtype: str, where: str
-    ) -> tuple[int, int]:
-        """Lowest byte address and one past the highest over all samples, both within one space."""
+    ) -> list[tuple[int, int]]:
+        """The bytes touched over all samples, as disjoint rising ranges within one space; none if always empty.
+
+        The rows of a table of calls may lie apart: what is between them is not touched.
+        """
         at = self._evaluate(address, where)
         dims = [self._evaluate(dim, where) for dim in shape]
         if any(dim.size and dim.min() < 0 for dim in dims):
@@ -378,8 +405,9 @@ class _Checker:
         size = dtype_of(dtype).itemsize
         first, end, used = np.broadcast_arrays(at + lowest * size, at + (last + 1) * size, ~empty)
         if not used.any():
-            return 0, 0
-        low, high = int(first[used].min()), int(end[used].max())
+            return []
+        self._parts = _merged(first[used], end[used])
+        low, high = self._parts[0][0], max(stop for _, stop in self._parts)
         space = self._space(low, where)
         if (high - 1) >> SPACE_SHIFT != space.number:
             raise ProgramError("CB0528", f"bytes {low:#x} to {high:#x} leave memory {space.name}", where)
@@ -394,7 +422,7 @@ class _Checker:
                 f"bytes up to {(low & OFFSET_MASK) + high - low} of memory {space.name}, which has {space.used_bytes}",
                 where,
             )
-        return low, high
+        return _merged(first[used], end[used])
 
     def _constant(self, address: int) -> Constant | None:
         i = bisect_right(self.starts, address) - 1
