@@ -18,7 +18,7 @@ from xdsl.dialects.builtin import ModuleOp
 from xdsl.printer import Printer
 
 from crossbank.backends.interface import Backend
-from crossbank.backends.system import load_system, suggestion
+from crossbank.backends.system import System, load_system, suggestion
 from crossbank.compiler.phases import PHASES, passes_of
 from crossbank.passes.context import CompileContext, CompileOptions
 from crossbank.runtime.compiled import Program
@@ -30,12 +30,17 @@ Progress = Callable[[str, float], None]
 """Called with a phase's name and the share of the work that is done, 0 to 1."""
 
 
-def load_backends() -> dict[str, Backend]:
-    """The families that are installed, by the engine kind that they serve."""
+def load_backends(system: System) -> dict[str, Backend]:
+    """The families of a system's engines, by kind: each is an entry point of that name."""
+    installed = {entry.name: entry for entry in entry_points(group="crossbank.backends")}
     found: dict[str, Backend] = {}
-    for entry in entry_points(group="crossbank.backends"):
-        backend: Backend = entry.load()
-        found[backend.kind] = backend
+    for engine in system.engines.values():
+        if engine.kind not in installed:
+            raise ProgramError(
+                "CB0204", f"no installed family runs engine {engine.name} of kind {engine.kind!r}", system.name,
+                "install the package that brings it",
+            )  # fmt: skip
+        found[engine.kind] = installed[engine.kind].load()
     return found
 
 
@@ -102,7 +107,8 @@ def print_module(module: ModuleOp) -> str:
 
 def make_context(target: str | Path) -> CompileContext:
     """A context for a target's name or system file."""
-    return CompileContext(load_system(target), load_backends())
+    system = load_system(target)
+    return CompileContext(system, load_backends(system))
 
 
 def _groups(chips: int | Literal["auto"]) -> int | None:
@@ -178,7 +184,7 @@ def compile_to_module(
         raise ProgramError("CB0105", f"no phase is called {stop_after!r}", help=suggestion(stop_after, PHASES))
     if (context is not None and context < 1) or max_batch < 1:
         raise ProgramError("CB0106", f"context {context} and batch {max_batch} must be at least 1")
-    from crossbank.compiler.frontend import import_model
+    from crossbank.compiler.frontend.convert import import_model
 
     ctx = make_context(target)
     ctx.options = CompileOptions(context=context, max_batch=max_batch, groups=_groups(chips))

@@ -49,7 +49,7 @@ def _prepare(
     ctx = make_context(target)
     ctx.options = CompileOptions(context=context, max_batch=max_batch, groups=arguments.get("groups"))
     if model is not None:
-        from crossbank.compiler.frontend import import_model
+        from crossbank.compiler.frontend.convert import import_model
 
         ctx.model_name = model.name
         import_model(model, ctx, weights=arguments.get("weights", "auto"))
