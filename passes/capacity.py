@@ -75,12 +75,12 @@ def _dimensions(module: ModuleOp) -> tuple[str, ...]:
 def capacity_of(ctx: CompileContext, module: ModuleOp, more: Iterable[str] = ()) -> Capacity:
     """The capacity of a program; `more` names dimensions beside those of its ports.
 
-    Roles come from the note "roles" of the raise phase, or from the names where there is none.
+    Roles come from the notes of import and raise, or from the names where there are none.
     """
     names = tuple(dict.fromkeys((*_dimensions(module), *more)))
     context = ctx.options.context or DEFAULT_CONTEXT
-    noted: Mapping[str, str] = ctx.notes.get("roles") or {}
-    roles = {**_guess(names), **{role: name for role, name in noted.items() if name}}
+    noted: Mapping[str, str] = ctx.notes.get("roles") or ctx.notes.get("dims", {}).get("roles") or {}
+    roles = dict(noted) or _guess(names)
     ranges: dict[str, Bounds] = {name: (1, context) for name in names}
     replacements: dict[str, Expr] = {}
     if "batch" in roles:

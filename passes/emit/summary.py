@@ -32,6 +32,8 @@ def summary_of(ctx: CompileContext, code: Code) -> dict[str, Any]:
     return {
         "model": ctx.model_name,
         "nodes": len(ctx.notes.get("nodes", ())),
+        "input_names": list(ctx.notes.get("inputs", [])),
+        "output_names": list(ctx.notes.get("outputs", [])),
         "engines": engines,
         "host": list(ctx.notes.get("host", [])),
         "recognised": dict(ctx.notes.get("recognised", {})),
