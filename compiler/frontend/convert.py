@@ -151,10 +151,13 @@ class _Module:
         locate(op, repeat.layers[0][0].name)
         main.block.add_op(op)
         for found, result in zip(repeat.carried, op.carried_out, strict=True):
-            main.values[repeat.layers[-1][found.result[0]].outputs[found.result[1]]] = result
+            outputs = repeat.layers[-1][found.result[0]].outputs
+            if found.result[1] < len(outputs) and outputs[found.result[1]] != ABSENT:
+                main.values[outputs[found.result[1]]] = result
         for i, (_, names) in enumerate(repeat.each_out):
             for value, result in zip(names, op.each_out[i * repeat.count :], strict=False):
-                main.values.setdefault(value, result)
+                if value != ABSENT:
+                    main.values.setdefault(value, result)
 
 
 class _Body:

@@ -32,7 +32,7 @@ def simplify(graph: Graph, infos: Mapping[str, Info]) -> None:
         if source is not None:
             same[node.outputs[0]] = source
             continue
-        key = (node.key, node.version, inputs, _frozen(node.attributes), tuple(name == ABSENT for name in node.outputs))
+        key = (node.key, node.version, inputs, frozen(node.attributes), tuple(name == ABSENT for name in node.outputs))
         twin = seen.setdefault(key, node) if node.key not in _RANDOM else node
         if twin is not node:
             same.update(
@@ -68,7 +68,8 @@ def _canonical(name: str, infos: Mapping[str, Info], graph: Graph, constants: di
     return name
 
 
-def _frozen(attributes: Mapping[str, Any]) -> Any:
+def frozen(attributes: Mapping[str, Any]) -> Any:
+    """Attributes as something hashable, equal for equal attributes."""
     return tuple(sorted((name, _hashable(value)) for name, value in attributes.items()))
 
 

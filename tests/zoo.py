@@ -1,0 +1,43 @@
+"""Graphs as exporters wrote them, with recorded onnxruntime outputs: a few in the repository, all in `../shared/zoo`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+from numpy.typing import NDArray
+
+HERE = Path(__file__).parent / "data" / "zoo"
+SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "zoo"
+
+
+def models(*prefixes: str) -> list[Path]:
+    """Folders of zoo models whose names start with one of the prefixes; those in the repository where no more are there."""
+    folder = SHARED if SHARED.is_dir() else HERE
+    return [path for path in sorted(folder.iterdir()) if path.name.startswith(prefixes)]
+
+
+def cases(folder: Path) -> Iterator[tuple[str, dict[str, NDArray[Any]], dict[str, NDArray[Any]]]]:
+    """Name, feeds and expected outputs of each recorded case."""
+    with np.load(folder / "steps.npz") as arrays:
+        found: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}
+        for key in arrays.files:
+            case, side, name = key.split("/", 2)
+            array = arrays[key]
+            if name.endswith("::bf16"):
+                name, array = name.removesuffix("::bf16"), array.view(ml_dtypes.bfloat16)
+            found.setdefault(case, ({}, {}))[side == "out"][name] = array
+    for case, (feeds, expected) in found.items():
+        yield case, feeds, expected
+
+
+def error(got: NDArray[Any], expected: NDArray[Any]) -> float:
+    """Largest absolute difference over largest absolute reference; infinite where shapes differ."""
+    if got.shape != expected.shape:
+        return float("inf")
+    a, b = got.astype(np.float64), expected.astype(np.float64)
+    scale = np.abs(b).max(initial=0.0)
+    return float(np.abs(a - b).max(initial=0.0) / (scale if scale else 1.0))
