@@ -1,4 +1,4 @@
-"""The numpy meaning of each `llm` operation, as its docstring states it: what tests of raising compare with."""
+"""The numpy meaning of each `llm` operation, as its docstring states it, for the interpreter of value-form modules."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from xdsl.ir import Operation
+from xdsl.dialects.builtin import ModuleOp
 
 from crossbank.dialects.llm import (
     ActivationOp,
     AttentionOp,
+    CacheOp,
     EmbeddingOp,
     GatedOp,
     LayerNormOp,
@@ -20,9 +21,11 @@ from crossbank.dialects.llm import (
     RmsNormOp,
     RotaryOp,
 )
+from crossbank.passes.rewriting import strings
+from crossbank.runtime.tensors import TensorStore
+from tests.interpreter import Interpreter, meaning
 
 Array = NDArray[Any]
-Meaning = Callable[[Any, list[Array]], Array]
 
 _erf = np.vectorize(math.erf, otypes=[np.float64])
 
@@ -112,7 +115,7 @@ def attention(op: AttentionOp, operands: list[Array]) -> Array:
         scores = np.where(mask, scores, -np.inf) if mask.dtype == bool else (scores + mask).astype(np.float32)
     if op.causal.value.data:
         size, total = scores.shape[-2:]
-        seen = np.arange(total)[None, :] <= np.arange(size)[:, None] + total - size
+        seen = np.tri(size, total, total - size, dtype=np.bool_)
         scores = np.where(seen, scores, -np.inf)
     with np.errstate(invalid="ignore"):
         weights = np.exp(scores.astype(np.float64) - scores.max(-1, keepdims=True))
@@ -122,13 +125,63 @@ def attention(op: AttentionOp, operands: list[Array]) -> Array:
     return (weights @ v.astype(np.float64)).astype(q.dtype)
 
 
-MEANINGS: Mapping[type[Operation], Meaning] = {
-    LinearOp: linear,
-    RmsNormOp: rms_norm,
-    LayerNormOp: layer_norm,
-    RotaryOp: rotary,
-    GatedOp: gated,
-    ActivationOp: activation,
-    EmbeddingOp: embedding,
-    AttentionOp: attention,
-}
+class RaisedInterpreter(Interpreter):
+    """Runs modules whose caches are `llm.cache`s: their inputs and outputs are those of the ONNX file."""
+
+    def __init__(self, module: ModuleOp, tensors: TensorStore) -> None:
+        super().__init__(module, tensors)
+        self.caches = {op.sym_name.data: op for op in module.ops if isinstance(op, CacheOp)}
+        self.feeds: Mapping[str, Array] = {}
+        self.presents: dict[str, Array] = {}
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """All outputs by name, the caches' too."""
+        self.feeds, self.presents, self.registers = feeds, {}, {}
+        main = self.functions["main"]
+        arguments = [np.asarray(feeds[name]) for name in strings(main.attributes["input_names"])]
+        for value, array in zip(main.body.block.args, arguments, strict=True):
+            self.bind(value, array)
+        for cache in self.caches.values():
+            batch, _, past, _ = feeds[strings(cache.keys_in)[0]].shape
+            for text, size in ((cache.batch.data, batch), (cache.past.data, past)):
+                if text.isidentifier():
+                    self.registers.setdefault(text, size)
+        for value, array in zip(main.body.block.args, arguments, strict=True):
+            self.check(value, array)
+        results = self.block(main.body.block, arguments)
+        return dict(zip(strings(main.attributes["output_names"]), results, strict=True)) | self.presents
+
+    def append(self, name: str, k: Array, v: Array) -> tuple[Array, Array]:
+        """Past and new keys and values of the layer that runs."""
+        cache = self.caches[name]
+        found: list[Array] = []
+        for new, inputs, outputs in ((k, cache.keys_in, cache.keys_out), (v, cache.values_in, cache.values_out)):
+            whole = np.concatenate([self.feeds[strings(inputs)[self.call]], new], axis=2)
+            self.presents[strings(outputs)[self.call]] = whole
+            found.append(whole)
+        return found[0], found[1]
+
+
+@meaning("llm.attention")
+def _attention(run: Interpreter, op: AttentionOp, operands: list[Array]) -> Array:
+    q, k, v, *masks = operands
+    if op.cache is not None:
+        assert isinstance(run, RaisedInterpreter)
+        k, v = run.append(op.cache.root_reference.data, k, v)
+    return attention(op, [q, k, v, *masks])
+
+
+def _register(name: str, function: Callable[[Any, list[Array]], Array]) -> None:
+    meaning(name)(lambda run, op, operands: function(op, operands))
+
+
+for _name, _function in {
+    LinearOp.name: linear,
+    RmsNormOp.name: rms_norm,
+    LayerNormOp.name: layer_norm,
+    RotaryOp.name: rotary,
+    GatedOp.name: gated,
+    ActivationOp.name: activation,
+    EmbeddingOp.name: embedding,
+}.items():
+    _register(_name, _function)

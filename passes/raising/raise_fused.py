@@ -14,7 +14,7 @@ from crossbank.dialects import onnx
 from crossbank.dialects.llm import AttentionOp, RotaryOp
 from crossbank.dialects.shape import dtype_of, shape_of
 from crossbank.passes.raising.axes import source_with
-from crossbank.passes.raising.building import make, reshape
+from crossbank.passes.raising.building import make, reshape, scalar_constant
 from crossbank.passes.raising.matching import attr, kind, operand, rank
 from crossbank.passes.raising.notes import unrecognised
 from crossbank.passes.rewriting import replace
@@ -25,7 +25,10 @@ KEY_VALUE = (0, 1, -1, 2, 3)
 
 @dataclass(frozen=True)
 class RaiseFusedPass(ModulePass):
-    """Attention becomes `llm.attention`, RotaryEmbedding `llm.rotary`, where their options say the same."""
+    """Attention becomes `llm.attention`, RotaryEmbedding `llm.rotary`, where their options say the same.
+
+    A row whose keys are all masked gives 0, as in onnxruntime.
+    """
 
     name = "raise-fused"
 
@@ -61,18 +64,28 @@ def _attention(op: Operation) -> str | None:
     factor = 1.0
     if keys is not None and values is not None and values[1] == 1.0 and shape_of(keys[0])[1] == shape_of(values[0])[1]:
         k, factor, v = keys[0], keys[1], values[0]
+    made: list[Operation] = []
+    if mask is not None and dtype_of(mask) == "bool":
+        mask = _addend(mask, dtype_of(q), made)
     attention = AttentionOp.build(
         operands=[q, k, v, [mask] if mask is not None else []],
         properties={
             "scale": FloatAttr(factor * (1.0 / math.sqrt(size.constant) if scale is None else float(scale)), f64),
             "softcap": FloatAttr(float(attr(op, "softcap", 0.0)), f64),
             "causal": BoolAttr.from_bool(bool(attr(op, "is_causal", 0))),
-            "nan_to_zero": BoolAttr.from_bool(False),
+            "nan_to_zero": BoolAttr.from_bool(True),
         },
         result_types=[y.type],
     )
-    replace(op, [attention], [attention.y, *[None] * (len(op.results) - 1)])
+    replace(op, [*made, attention], [attention.y, *[None] * (len(op.results) - 1)])
     return None
+
+
+def _addend(keep: SSAValue, dtype: str, made: list[Operation]) -> SSAValue:
+    """0 where a mask keeps a score, -inf elsewhere."""
+    zero, drop = scalar_constant(0.0, dtype), scalar_constant(-math.inf, dtype)
+    made += [zero, drop, make("Where", [keep, zero.results[0], drop.results[0]], dtype, shape_of(keep))]
+    return made[-1].results[0]
 
 
 def _rotary(op: Operation) -> str | None:

@@ -35,5 +35,6 @@ builtin.module {
 // CHECK: [[C:%.*]] = "onnx.Reshape"(%{{.*}}, %{{.*}}) <{allowzero = 1 : i64}>
 // CHECK: [[S:%.*]] = "onnx.Reshape"(%{{.*}}, %{{.*}}) <{allowzero = 1 : i64}>
 // CHECK: [[R:%.*]] = "llm.rotary"(%q, [[C]], [[S]]) <{interleaved = false}>
-// CHECK: "llm.attention"([[R]], %k, %v, %mask) <{scale = 2.500000e-01 : f64,
+// CHECK: [[M:%.*]] = "onnx.Where"(%mask,
+// CHECK: "llm.attention"([[R]], %k, %v, [[M]]) <{scale = 2.500000e-01 : f64,
 // CHECK: "onnx.Attention"([[R]],
