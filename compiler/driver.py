@@ -22,6 +22,7 @@ from crossbank.backends.system import System, load_system, suggestion
 from crossbank.compiler.phases import PHASES, passes_of
 from crossbank.passes.context import CompileContext, CompileOptions
 from crossbank.runtime.compiled import Program
+from crossbank.runtime.expr import Expr
 from crossbank.runtime.program import ProgramError
 
 LIVE_OPS_LIMIT = 5000
@@ -212,8 +213,18 @@ def compile_to_module(
     return module, job
 
 
+def _declared(ctx: CompileContext) -> Iterator[int]:
+    """The most tokens that each of the model's tables allows: a limit on past + new tokens, less what is added."""
+    dims = ctx.notes.get("dims", {})
+    tokens = {name for role, name in dims.get("roles", {}).items() if role in ("sequence", "past")}
+    for text, limit in dims.get("limits", {}).items():
+        length = Expr.of(text)
+        if length.symbols and length.symbols <= tokens:
+            yield limit - length.substitute(dict.fromkeys(tokens, 0)).constant
+
+
 def _choose_context(ctx: CompileContext, quiet: bool) -> None:
-    declared = [int(limit) for limit in ctx.notes.get("context_limits", [])]
+    declared = list(_declared(ctx))
     asked = ctx.options.context
     if asked is None:
         ctx.options.context = min(declared, default=DEFAULT_CONTEXT)

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from xdsl.dialects.builtin import BoolAttr, DenseIntOrFPElementsAttr, IntegerAttr, StringAttr, SymbolRefAttr, i64
+from xdsl.dialects.builtin import BoolAttr, IntegerAttr, StringAttr, SymbolRefAttr, i64
 from xdsl.ir import Block, Operation, OpResult, Region, SSAValue
 
 from crossbank.dialects.imc import BlockOp, CallOp, LoopOp, UseOp, ViewAttr
 from crossbank.dialects.instructions import FieldValue, instruction_op
 from crossbank.dialects.location import copy_location, node_name
 from crossbank.dialects.mapping import CacheInfo, Placement, WeightInfo
-from crossbank.dialects.onnx import DimsValueOp, array_of
+from crossbank.dialects.onnx import DimsValueOp, attribute
 from crossbank.dialects.shape import dtype_of, shape_of
 from crossbank.passes.lower.program_builder import MEMORY, PRIVATE, ProgramBuilder
 from crossbank.passes.place.mappings import placement_of
@@ -69,10 +69,8 @@ class LoweringContext:
                 self.values[value] = self._weight(owner.weight, value)
             elif isinstance(owner, DimsValueOp):
                 self.lower(owner)
-            elif isinstance(owner, Operation) and isinstance(
-                data := owner.properties.get("value"), DenseIntOrFPElementsAttr
-            ):
-                self.values[value] = self.builder.constant(f"{self.block}_constant", [array_of(data)])
+            elif isinstance(owner, Operation) and owner.name == "onnx.Constant":
+                self.values[value] = self.builder.constant(f"{self.block}_constant", [attribute(owner, "value")])
             if value not in self.values:
                 name = owner.name if isinstance(owner, Operation) else "an argument"
                 raise ValueError(f"a result of {name} is read before it is written")
