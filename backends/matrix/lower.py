@@ -6,7 +6,7 @@ from xdsl.ir import Operation
 
 from crossbank.backends.interface import Lowering
 from crossbank.backends.matrix.isa import ISA
-from crossbank.backends.simd.lower import judge
+from crossbank.backends.simd.lower import handler_name, judge
 from crossbank.backends.simd.lower_llm import keys_and_values, refuses_attention
 from crossbank.backends.simd.lower_rows import add_scaled, product_views
 from crossbank.backends.simd.views import padded, remade, swapped
@@ -123,9 +123,7 @@ class MatrixBackend:
 
     def lower(self, op: Operation, engine: EngineSpec, to: Lowering) -> None:
         """Write the instructions of one operation."""
-        HANDLERS[op.name.removeprefix("onnx.") if op.name.startswith("onnx.") else op.name].lower(
-            Writer(op, engine.name, to)
-        )
+        HANDLERS[handler_name(op)].lower(Writer(op, engine.name, to))
 
 
 BACKEND = MatrixBackend()
