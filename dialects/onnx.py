@@ -240,7 +240,7 @@ _DENSE = frozenset(
 
 def dense(values: NDArray[Any]) -> DenseIntOrFPElementsAttr[Any] | BlobAttr:
     """An attribute that holds an array."""
-    data = np.ascontiguousarray(values)
+    data = np.asarray(values, order="C")
     if data.dtype.name not in _DENSE or (data.dtype.kind == "f" and not np.isfinite(data).all()):
         shape = ArrayAttr([IntegerAttr(dim, i64) for dim in values.shape])
         return BlobAttr(StringAttr(data.dtype.name), shape, StringAttr(data.tobytes().hex()))

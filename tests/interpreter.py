@@ -49,8 +49,7 @@ class Interpreter:
         self.weights = {op.sym_name.data: op for op in module.ops if isinstance(op, WeightOp)}
         self.registers: dict[str, int] = {}
         self.call = 0
-        self.sessions: dict[int, ort.InferenceSession] = {}
-        self.calls_of: dict[str, int] = {}
+        self.sessions: dict[tuple[int, int], ort.InferenceSession] = {}
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """All outputs by name."""
@@ -99,9 +98,12 @@ class Interpreter:
 
     def node(self, op: Operation, operands: list[Array]) -> list[Array]:
         """An ONNX operation, alone in onnxruntime."""
-        if id(op) not in self.sessions:
-            self.sessions[id(op)] = _session(op)
-        return self.sessions[id(op)].run(None, {f"i{i}": array for i, array in enumerate(operands)})
+        static = {i: operands[i] for i, v in enumerate(op.operands) if isinstance(v.owner, UseOp)}
+        key = (id(op), self.call if static else 0)
+        if key not in self.sessions:
+            self.sessions[key] = _session(op, static)
+        feeds = {f"i{i}": array for i, array in enumerate(operands) if i not in static}
+        return self.sessions[key].run(None, feeds)
 
 
 def _names(function: FuncOp, key: str) -> list[str]:
@@ -110,7 +112,8 @@ def _names(function: FuncOp, key: str) -> list[str]:
     return [name.data for name in names if isinstance(name, StringAttr)]
 
 
-def _session(op: Operation) -> ort.InferenceSession:
+def _session(op: Operation, static: Mapping[int, Array]) -> ort.InferenceSession:
+    """One node as a model of its own; weights are initializers, as kernels may pack them."""
     domain, _, op_type = dialect.op_type(op).rpartition(":")
     operands, results = iter(range(len(op.operands))), iter(range(len(op.results)))
     inputs = ["" if value is None else f"i{next(operands)}" for value in dialect.inputs(op)]
@@ -122,8 +125,9 @@ def _session(op: Operation) -> ort.InferenceSession:
     graph = helper.make_graph(
         [node],
         "one",
-        [_value(f"i{i}", value) for i, value in enumerate(op.operands)],
+        [_value(f"i{i}", value) for i, value in enumerate(op.operands) if i not in static],
         [_value(f"o{i}", value) for i, value in enumerate(op.results)],
+        [numpy_helper.from_array(np.asarray(array, order="C"), f"i{i}") for i, array in static.items()],
     )
     opsets = [helper.make_opsetid(domain, dialect.version_of(op))]
     if domain:

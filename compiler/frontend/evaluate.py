@@ -46,7 +46,7 @@ def infer_with_onnx(step: Step) -> list[Info]:
         dims = [dim.constant if dim.is_constant else str(dim) for dim in info.shape]
         types[name] = helper.make_tensor_type_proto(elem_type(info.dtype), dims)
         if info.known and info.data is not None:
-            data[name] = numpy_helper.from_array(np.ascontiguousarray(info.data), name)
+            data[name] = numpy_helper.from_array(np.asarray(info.data, order="C"), name)
     try:
         found = shape_inference.infer_node_outputs(schema, node_proto(node), types, data)
     except (shape_inference.InferenceError, RuntimeError, ValueError) as error:

@@ -16,6 +16,10 @@ ABSENT = ""
 """The name that a node gives to an input or output that it leaves out."""
 
 
+DATA_DEPENDENT = "data_"
+"""How names of dimensions begin that only running the model tells."""
+
+
 @dataclass(slots=True, eq=False)
 class Node:
     """One node: inputs and outputs are value names; `version` is the model's opset of the node's domain."""
@@ -55,13 +59,22 @@ class Info:
 
     @property
     def symbolic(self) -> bool:
-        """Whether elements are known as expressions."""
-        return self.data is not None and self.data.dtype == object
+        """Whether elements are known as expressions of dimensions that the model's inputs bind."""
+        return (
+            self.data is not None
+            and self.data.dtype == object
+            and not any(data_dependent(expr) for expr in self.data.reshape(-1))
+        )
 
     @property
     def known(self) -> bool:
         """Whether elements are known as numbers."""
         return self.data is not None and self.data.dtype != object
+
+
+def data_dependent(expr: Expr) -> bool:
+    """Whether an expression has a dimension that only running the model tells."""
+    return any(symbol.startswith(DATA_DEPENDENT) for symbol in expr.symbols)
 
 
 @dataclass(frozen=True)

@@ -82,6 +82,8 @@ class Repeat:
 Item: TypeAlias = "Node | Repeat"
 
 
+_PLAIN_DATA = frozenset({"DequantizeLinear", "QuantizeLinear", "Add", "Mul", "Sub"})
+"""Operators whose integer operands are data: they may differ from layer to layer."""
 MIN_SAVED = 8
 """Repeats that save fewer nodes than this aren't worth a function."""
 
@@ -138,16 +140,17 @@ class _Finder:
 
     def label(self, node: Node) -> Hashable:
         """Equal for nodes that may be the same node of two layers."""
-        inputs = tuple(self.operand(name) for name in node.inputs)
+        exact = node.key not in _PLAIN_DATA
+        inputs = tuple(self.operand(name, exact) for name in node.inputs)
         first = self.infos[next(name for name in node.outputs if name != ABSENT)]
         return (node.key, node.version, frozen(node.attributes), inputs, first.dtype, first.shape)
 
-    def operand(self, name: str) -> Hashable:
+    def operand(self, name: str, exact: bool) -> Hashable:
         if name == ABSENT:
             return None
         info = self.infos[name]
         static = self.is_static(name) or info.symbolic
-        return (static, info.dtype, info.shape, self.content(name) if static else None)
+        return (static, info.dtype, info.shape, self.content(name) if static and exact else None)
 
     # ----------------------------------------------------------------- search
 
@@ -196,6 +199,8 @@ class _Finder:
                     return None
                 row.append(source)
             sources.append(row)
+        if not wiring.carried:
+            return None
         return Repeat(
             layers, sources, wiring.carried, wiring.shared, wiring.each, self.leaving(layers, place, wiring.carried)
         )

@@ -16,7 +16,7 @@ from crossbank.compiler.frontend import rules as _rules
 from crossbank.compiler.frontend.algebra import Equations
 from crossbank.compiler.frontend.errors import DIMENSION, DTYPE, SHAPE, FrontendError
 from crossbank.compiler.frontend.evaluate import infer_with_onnx, run_with_onnx
-from crossbank.compiler.frontend.graph import ABSENT, Graph, Info, Node, Port, as_array
+from crossbank.compiler.frontend.graph import ABSENT, DATA_DEPENDENT, Graph, Info, Node, Port, as_array
 from crossbank.compiler.frontend.step import MAX_KNOWN, RULES, VALUES, Step, count
 from crossbank.runtime.expr import FUNCTIONS, Expr, ExprError, sanitise
 
@@ -65,7 +65,7 @@ class Inference:
             self.limits[value] = min(self.limits.get(value, limit.constant), limit.constant)
 
     def fresh(self, node: Node) -> Expr:
-        name = f"data_{sanitise(node.outputs[0])}_{self.drawn}"
+        name = f"{DATA_DEPENDENT}{sanitise(node.outputs[0])}_{self.drawn}"
         self.drawn += 1
         self.equations.declare([name])
         return Expr.symbol(name)

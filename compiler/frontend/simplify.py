@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from crossbank.compiler.frontend.graph import ABSENT, Graph, Info, Node
+from crossbank.compiler.frontend.graph import ABSENT, Graph, Info, Node, as_array, data_dependent
 from crossbank.compiler.frontend.rules.movement import permutation, whole
 from crossbank.compiler.frontend.shapes import Inference
 from crossbank.compiler.frontend.step import Step
-from crossbank.runtime.expr import ONE
+from crossbank.runtime.expr import ONE, Expr
+from crossbank.runtime.tensors import TensorEntry
 
 _SMALL = 64
 _RANDOM = frozenset(
@@ -19,13 +20,17 @@ _RANDOM = frozenset(
 )
 
 
-def simplify(graph: Graph, infos: Mapping[str, Info]) -> None:
-    """Rewrite `graph.nodes` and `graph.results` in place; values keep their names."""
+def simplify(graph: Graph, infos: dict[str, Info]) -> None:
+    """Rewrite `graph.nodes` and `graph.results` in place; values keep their names.
+
+    Reshape and Expand get their full result shape as operand, without 0 and -1.
+    """
     same: dict[str, str] = {}
     seen: dict[Any, Node] = {}
     constants: dict[Any, str] = {}
     kept: list[Node] = []
     for node in graph.nodes:
+        _explicit(node, graph, infos)
         inputs = tuple(_canonical(same.get(name, name), infos, graph, constants) for name in node.inputs)
         node.inputs = inputs
         source = _unchanged(node, graph, infos)
@@ -53,6 +58,24 @@ def _used(nodes: list[Node], graph: Graph, infos: Mapping[str, Info]) -> list[No
             kept.append(node)
             needed.update(name for name in node.inputs if name != ABSENT and not infos[name].symbolic)
     return kept[::-1]
+
+
+def _explicit(node: Node, graph: Graph, infos: dict[str, Info]) -> None:
+    if node.key not in ("Reshape", "Expand") or len(node.inputs) != 2 or node.version < 14:
+        return
+    shape = infos[node.outputs[0]].shape
+    if infos[node.inputs[1]].data is None or any(data_dependent(dim) for dim in shape):
+        return
+    data, name = as_array(list(shape)), f"{node.outputs[0]}.shape"
+    if name in infos:
+        return
+    infos[name] = Info("int64", (Expr.of(len(shape)),), data)
+    graph.origin[name] = node.name
+    if data.dtype != object:
+        graph.store.declare(name, TensorEntry("int64", data.shape, data))
+    node.inputs = (node.inputs[0], name)
+    if node.key == "Reshape":
+        node.attributes = {"allowzero": 1}
 
 
 def _canonical(name: str, infos: Mapping[str, Info], graph: Graph, constants: dict[Any, str]) -> str:
