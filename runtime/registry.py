@@ -31,7 +31,12 @@ def _entries() -> dict[str, EntryPoint]:
 
 @lru_cache(maxsize=64)
 def _load(name: str) -> InstructionSet:
-    loaded = _entries()[name].load()
+    try:
+        loaded = _entries()[name].load()
+    except ImportError as error:
+        raise ProgramError(
+            "CB0524", f"instruction set {name!r} can't be loaded: {error}", help="install its package again"
+        ) from error
     if not isinstance(loaded, InstructionSet) or loaded.name != name:
         raise ProgramError(
             "CB0524", f"entry point {name!r} of {GROUP} is no instruction set of that name", help="repair the plug-in"
