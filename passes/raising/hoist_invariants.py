@@ -13,7 +13,8 @@ from xdsl.rewriter import InsertPoint, Rewriter
 
 from crossbank.dialects.imc import RepeatOp, UseOp, WeightOp
 from crossbank.passes.raising.matching import constant
-from crossbank.passes.rewriting import calls_of, copy_location, entry_block, functions, is_pure
+from crossbank.passes.raising.signature import with_shared
+from crossbank.passes.rewriting import calls_of, entry_block, functions, is_pure
 
 
 @dataclass(frozen=True)
@@ -65,14 +66,7 @@ def _hoist(function: FuncOp, call: RepeatOp, weights: dict[str, WeightOp]) -> No
         result.replace_all_uses_with(argument)
         new_shared.append(outer[result])
     function.update_function_type()
-    new = RepeatOp.build(
-        operands=[list(call.carried), [*call.shared, *new_shared], list(call.each)],
-        properties={"callee": call.callee, "count": call.count},
-        result_types=[[v.type for v in call.carried_out], [v.type for v in call.each_out]],
-        attributes=dict(call.attributes),
-    )
-    copy_location(new, call)
-    Rewriter.replace_op(call, new)
+    with_shared(call, [*call.shared, *new_shared])
     _erase_dead(moved)
 
 

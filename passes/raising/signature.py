@@ -109,6 +109,33 @@ def drop_parts(
     _drop_arguments(function, arguments)
 
 
+def drop_unused_shared(function: FuncOp, calls: Sequence[RepeatOp]) -> bool:
+    """Take shared arguments that nothing uses out of a repeated function and its callers; whether there were any."""
+    if not calls:
+        return False
+    first, size = len(calls[0].carried), len(calls[0].shared)
+    block = entry_block(function)
+    unused = {i for i in range(size) if not block.args[first + i].uses}
+    if not unused:
+        return False
+    for call in calls:
+        with_shared(call, [value for i, value in enumerate(call.shared) if i not in unused])
+    _drop_arguments(function, {first + i for i in unused})
+    return True
+
+
+def with_shared(call: RepeatOp, shared: Sequence[SSAValue]) -> RepeatOp:
+    """Replace a repeat by one with these shared operands."""
+    new = RepeatOp.build(
+        operands=[list(call.carried), list(shared), list(call.each)],
+        properties={"callee": call.callee, "count": call.count},
+        result_types=[[v.type for v in call.carried_out], [v.type for v in call.each_out]],
+        attributes=dict(call.attributes),
+    )
+    replace(call, [new])
+    return new
+
+
 def _drop_results(function: FuncOp, results: Collection[int]) -> None:
     old = terminator(function)
     kept = [value for i, value in enumerate(old.operands) if i not in results]
