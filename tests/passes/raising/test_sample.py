@@ -22,7 +22,7 @@ LIVE_OPS = 150
 
 def _feeds(session: Any, ids: Array, caches: dict[str, Array]) -> dict[str, Array]:
     batch, size = ids.shape
-    past = next(iter(caches.values())).shape[2] if caches else 0
+    past: int = next(iter(caches.values())).shape[2] if caches else 0
     feeds: dict[str, Array] = {
         "input_ids": ids,
         "attention_mask": np.ones((batch, past + size), np.int64),
