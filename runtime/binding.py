@@ -97,11 +97,10 @@ def _check_form(port: Port, value: NDArray[Any]) -> None:
 
 def _solve(expression: Expr, size: int, values: dict[str, int]) -> bool:
     """Bind the single unknown of `expression == size`, if it has one and is linear in it."""
-    left = expression.substitute(values)
-    names = left.symbols
-    if len(names) != 1:
+    unknown = expression.symbols - values.keys()
+    if len(unknown) != 1:
         return False
-    name = next(iter(names))
+    name, left = next(iter(unknown)), expression.substitute(values)
     slope = left.substitute({name: 1}) - left.substitute({name: 0})
     start = left.substitute({name: 0})
     if not slope.constant or left != Expr.symbol(name) * slope + start:
@@ -114,6 +113,11 @@ def _solve(expression: Expr, size: int, values: dict[str, int]) -> bool:
 
 
 def _check_shape(port: Port, value: NDArray[Any], values: Mapping[str, int]) -> None:
+    if all(
+        dim.symbols <= values.keys() and dim.compiled(values) == n
+        for dim, n in zip(port.shape, value.shape, strict=True)
+    ):
+        return
     expected = [dim.substitute(values) for dim in port.shape]
     for dim, size in zip(expected, value.shape, strict=True):
         if not dim.is_constant or dim.constant != size:

@@ -283,9 +283,11 @@ class Stream:
             self.registers[counter] = np.arange(start, start + lanes.count)
             if enter is not None:
                 enter(lanes.count)
-            yield from self.follow(block, loop.body)
-            if leave is not None:
-                leave()
+            try:
+                yield from self.follow(block, loop.body)
+            finally:
+                if leave is not None:
+                    leave()
             lanes, users = self.shared.lanes.pop(key)
             if users > 1:
                 self.shared.lanes[key] = (lanes, users - 1)

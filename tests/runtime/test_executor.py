@@ -390,3 +390,26 @@ def test_listeners_see_every_instruction_with_its_node() -> None:
     b.block("main", {"e0": [b.op("toy.increase", dst=at(MEMORY, 0, [1]), amount=2, factor=1.0)]})
     run(b.code(), {0: [5]}, listeners=[log])
     assert log.seen == [("toy.increase", "node", 0, 5.0), ("toy.increase", "node", 0, 7.0)]
+
+
+def test_a_failed_parallel_loop_leaves_no_lanes_behind() -> None:
+    b = Builder({"n": (0, 9)})
+    b.block(
+        "main",
+        {
+            "e0": [
+                b.op("core.loop", counter="i", trips=Expr.of("n"), kind="parallel"),
+                b.op("toy.load", src=at(MEMORY, "i*8", [2])),
+                b.op("toy.store", dst=at(MEMORY, "65504 + i*8", [2])),
+                b.op("core.end"),
+                b.op("toy.store", dst=at(MEMORY, 0, [2])),
+            ]
+        },
+    )
+    machine = Machine(b.code(), TensorStore())
+    with extra_sets(TOY):
+        executor = Executor(machine)
+        with pytest.raises(ProgramError, match="reaches bytes"):
+            executor.run("main", {"n": 5})
+        executor.run("main", {"n": 4})
+    assert executor.units["e0"].accumulator.shape == (1,)
