@@ -95,6 +95,10 @@ class Lowering(Protocol):
         """The form of a cache."""
         ...
 
+    def option(self, name: str, default: Any) -> Any:
+        """What the user or the driver asked of families: `calibration` (by instruction set), `drift_compensation` …"""
+        ...
+
     def setup(
         self, engine: str, instruction: str, rows: int, **operands: ViewAttr | Expr | int | float | str | None
     ) -> None:

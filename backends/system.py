@@ -44,7 +44,9 @@ class Quantity:
 
 @dataclass(frozen=True)
 class EngineSpec:
-    """One engine of a system: `config` holds plain values by dotted section, e.g. config["timing"]["trcd_ps"]."""
+    """One engine of a system: `config` holds plain values by section, e.g. config["timing"]["trcd_ps"].
+
+    The section `links` lists the system's links."""
 
     name: str
     kind: str
@@ -167,6 +169,8 @@ def read_system(text: str, where: str) -> System:
         _plain(table, f"link.{table.get('name', i)}", where, found) for i, table in enumerate(raw.get("link", []))
     )
     group = _plain(raw.get("group", {}), "group", where, found)
+    if links:
+        engines = {e.name: EngineSpec(e.name, e.kind, {**e.config, "links": list(links)}) for e in engines.values()}
     _plain(raw.get("area", {}), "area", where, found)
     return System(
         str(raw["name"]), str(raw.get("title", raw["name"])), str(raw.get("description", "")),

@@ -1,4 +1,4 @@
-"""Calibration: run the emitted program exactly over sample tokens and let each family set its converters' ranges."""
+"""Calibration: an exact run of the program over sample tokens tells each family the ranges of its converters."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def token_windows(calibration: str | Path | NDArray[Any], context: int) -> NDArr
     return ids[: count * width].reshape(count, width)
 
 
-def calibrate(program: Program, calibration: str | Path | NDArray[Any] | None) -> None:
-    """Let every instruction set that has converters set their ranges from an exact run; none: their own defaults hold."""
-    families = {engine.isa for engine in program.code.engines.values()}
-    willing = [isa for name in sorted(families) if (isa := instruction_set(name)).calibrate is not None]
-    if not willing or calibration is None:
-        return
+def calibration_of(program: Program, calibration: str | Path | NDArray[Any]) -> dict[str, Any]:
+    """What each instruction set with converters makes of an exact run over the sample: ranges, in a form of its own."""
+    families = sorted({engine.isa for engine in program.code.engines.values()})
     windows = token_windows(calibration, int(program.code.limits.get("context", WINDOW_TOKENS)))
-    for isa in willing:
-        assert isa.calibrate is not None
-        isa.calibrate(program, windows)
+    found: dict[str, Any] = {}
+    for name in families:
+        isa = instruction_set(name)
+        if isa.calibrate is not None:
+            found[name] = isa.calibrate(program, windows)
+    return found

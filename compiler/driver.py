@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
@@ -122,7 +122,7 @@ def _groups(chips: int | Literal["auto"]) -> int | None:
     return chips
 
 
-OPTIONS = ("dump_ir", "stop_after", "progress", "quiet")
+OPTIONS = ("dump_ir", "progress", "quiet", "drift_compensation")
 
 
 def compile(
@@ -140,31 +140,55 @@ def compile(
 
     `context` None takes the smallest limit that the model declares, else 2048, and prints it to stderr. `calibration`
     is a text file's path (bytes are the ids), or an integer array (sequences, tokens), for targets with converters.
-    Further options: `dump_ir` (folder), `stop_after` (phase), `progress` (callable), `quiet`.
+    Further options: `dump_ir` (folder), `progress` (callable), `quiet`, `drift_compensation` (default True).
     """
     for name in options:
         if name not in OPTIONS:
             raise TypeError(f"compile() has no option {name!r}: {suggestion(name, OPTIONS)}")
-    module, job = compile_to_module(
-        model, target, context=context, max_batch=max_batch, weights=weights, chips=chips, **options
-    )
-    from crossbank.passes.emit.emit_streams import emit
 
+    def run(extra: dict[str, Any], quiet: bool) -> Program:
+        module, job = compile_to_module(
+            model, target, context=context, max_batch=max_batch, weights=weights, chips=chips,
+            **{**options, "quiet": quiet}, calibration=extra,
+        )  # fmt: skip
+        return finish(module, job)
+
+    program = run({}, bool(options.get("quiet", False)))
+    if calibration is None:
+        return program
+    from crossbank.compiler.calibration import calibration_of
+
+    found = calibration_of(program, calibration)
+    if not found:
+        return program
+    calibrated = run(found, True)
+    calibrated.code.summary["calibration"] = "from sample tokens"
+    return calibrated
+
+
+def finish(module: ModuleOp, job: Compilation) -> Program:
+    """Emit and verify a scheduled module."""
+    from crossbank.passes.emit import emit
+
+    with collection_paused(), job.phase("emit"):
+        code = emit(module, job.ctx)
+        code.summary["live_ops_max"] = job.live_ops_max
+        code.summary.setdefault("calibration", "from the weights' statistics")
+        program = Program(code, job.ctx.tensors, job.phases)
+        program.verify()
+    return program
+
+
+@contextmanager
+def collection_paused() -> Iterator[None]:
+    """No garbage collection inside: a compilation makes many objects and drops few."""
     collecting = gc.isenabled()
     gc.disable()
     try:
-        with job.phase("emit"):
-            code = emit(module, job.ctx)
-        code.summary["live_ops_max"] = job.live_ops_max
-        program = Program(code, job.ctx.tensors, job.phases)
-        program.verify()
+        yield
     finally:
         if collecting:
             gc.enable()
-    from crossbank.compiler.calibration import calibrate
-
-    calibrate(program, calibration)
-    return program
 
 
 def compile_to_module(
@@ -179,6 +203,8 @@ def compile_to_module(
     stop_after: str | None = None,
     progress: Progress | None = None,
     quiet: bool = False,
+    drift_compensation: bool = True,
+    calibration: Mapping[str, Any] | None = None,
 ) -> tuple[ModuleOp, Compilation]:
     """Run the phases up to schedule (or `stop_after`); gives the module and the job with its context."""
     if stop_after is not None and stop_after not in PHASES:
@@ -188,12 +214,11 @@ def compile_to_module(
     from crossbank.compiler.frontend.convert import import_model
 
     ctx = make_context(target)
-    ctx.options = CompileOptions(context=context, max_batch=max_batch, groups=_groups(chips))
+    extra = {"drift_compensation": drift_compensation, "calibration": calibration or {}}
+    ctx.options = CompileOptions(context=context, max_batch=max_batch, groups=_groups(chips), extra=extra)
     ctx.model_name = Path(model).name
     job = Compilation(ctx, Path(dump_ir) if dump_ir else None, progress)
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
+    with collection_paused():
         with job.phase("import"):
             module = import_model(Path(model), ctx, weights=weights)
             module.verify()
@@ -207,9 +232,6 @@ def compile_to_module(
                 job.run_passes(module, phase)
             if phase == "raise":
                 _choose_context(ctx, quiet)
-    finally:
-        if collecting:
-            gc.enable()
     return module, job
 
 

@@ -12,7 +12,7 @@ from xdsl.passes import ModulePass, PassPipeline
 from xdsl.utils.exceptions import ParseError, PassFailedException, VerifyException
 
 from crossbank.backends.system import suggestion
-from crossbank.compiler.driver import Compilation, make_context, print_module
+from crossbank.compiler.driver import Compilation, finish, make_context, print_module
 from crossbank.compiler.phases import PHASES, all_passes
 from crossbank.dialects import load_dialects
 from crossbank.passes.context import CompileContext, CompileOptions
@@ -112,15 +112,10 @@ def pass_list() -> str:
     return "\n".join(lines)
 
 
-def resume(
-    model: Path, ir: Path, phase: str, target: str | Path, *, dump_ir: Path | None, calibration: Any, **arguments: Any
-) -> Program:
+def resume(model: Path, ir: Path, phase: str, target: str | Path, *, dump_ir: Path | None, **arguments: Any) -> Program:
     """Go on from the IR of an earlier phase; `phase` is the first one to run."""
     if phase not in PHASES[1:]:
         raise ProgramError("CB0105", f"can't resume from {phase!r}", help=suggestion(phase, PHASES[1:]))
-    from crossbank.compiler.calibration import calibrate
-    from crossbank.passes.emit.emit_streams import emit
-
     ctx = _prepare(target, model, arguments["context"], arguments["max_batch"], weights=arguments["weights"])
     job = Compilation(ctx, dump_ir)
     module = parse_module(ir.read_text(encoding="utf-8"), ctx, str(ir))
@@ -128,9 +123,4 @@ def resume(
     for name in PHASES[PHASES.index(phase) : -1]:
         with job.phase(name):
             job.run_passes(module, name)
-    code = emit(module, ctx)
-    code.summary["live_ops_max"] = job.live_ops_max
-    program = Program(code, ctx.tensors, job.phases)
-    program.verify()
-    calibrate(program, calibration)
-    return program
+    return finish(module, job)

@@ -116,7 +116,7 @@ def _static_power_w(code: Code) -> float:
 
 
 def _groups(code: Code) -> int:
-    return int(code.summary.get("groups", {}).get("count", 1))
+    return int(code.system.get("group", {}).get("count", 1))
 
 
 def _basis(code: Code, engine: str, component: str) -> bool:
@@ -220,5 +220,5 @@ def _summarise(code: Code, prompt: int, generate: int, batch: int, phases: list[
             "area": "group.area_mm2" in code.system.get("assumed", []),
         },
         counters=dict(counters),
-        groups=dict(code.summary.get("groups", {})),
+        groups={k: v for k, v in code.system.get("group", {}).items() if k in ("name", "count")},
     )

@@ -162,8 +162,8 @@ class InstructionSet:
     sources: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     """Which numbers of the engine's table each cost component rests on, as "section.key"; the coster tells from it
     how much of a total rests on assumed numbers. A component that is not listed rests on the engine's whole table."""
-    calibrate: Callable[[Any, Any], None] | None = None
-    """calibrate(program, ids (windows, tokens)) sets converter ranges in the program's constants; None: has none."""
+    calibrate: Callable[[Any, Any], Any] | None = None
+    """calibrate(program, ids (windows, tokens)) gives converter ranges in the family's own form; None: has none."""
     instructions: dict[str, Instruction] = field(default_factory=dict[str, Instruction])
     by_code: dict[int, Instruction] = field(default_factory=dict[int, Instruction])
 

@@ -26,6 +26,8 @@ from crossbank.runtime.walk import Call, Loop, Node, Trees, follow
 MAX_TRIPS = 1 << 40
 MAX_SAMPLES = 1 << 14
 MAX_CALL_DEPTH = 8
+ROW = ""
+"""Stands among the registers of a sample for the rows of the calls that it is in."""
 IN_ORDER = ("setup", "import_cache", "main", "export_cache")
 """Functions that run one after another: what the earlier ones wrote is there for the later ones."""
 
@@ -145,23 +147,20 @@ def corners(code: Code) -> dict[str, IntArray]:
     return {name: np.array([s[name] for s in samples], np.int64) for name in code.dimensions}
 
 
-def _merged(first: IntArray, end: IntArray) -> list[tuple[int, int]]:
-    """Disjoint rising ranges that cover the same as the given ones."""
-    order = np.argsort(first, kind="stable")
-    first, reach = first[order], np.maximum.accumulate(end[order])
-    cuts = np.flatnonzero(first[1:] > reach[:-1]) + 1
-    starts, stops = first[np.r_[0, cuts]], reach[np.r_[cuts - 1, len(reach) - 1]]
-    return list(zip(starts.tolist(), stops.tolist(), strict=True))
+def _merged(first: IntArray, end: IntArray, rows: IntArray) -> list[tuple[int, int]]:
+    """Disjoint rising ranges that cover [first, end) of all samples.
 
-
-def _merged(first: IntArray, end: IntArray) -> list[tuple[int, int]]:
-    """Disjoint ranges that cover [first, end) of all samples, in order."""
-    pairs = np.unique(np.stack([first, end], axis=1), axis=0)
+    What lies between two samples of a row is covered too (a loop is sampled at its first and last trip); what lies
+    between the rows of a table is not.
+    """
+    order = np.argsort(np.broadcast_to(rows, first.shape), kind="stable")
+    starts = np.flatnonzero(np.diff(np.broadcast_to(rows, first.shape)[order], prepend=-1))
+    pairs = np.stack([np.minimum.reduceat(first[order], starts), np.maximum.reduceat(end[order], starts)], axis=1)
+    pairs = pairs[np.argsort(pairs[:, 0], kind="stable")]
     reach = np.maximum.accumulate(pairs[:, 1])
     cuts = np.flatnonzero(pairs[1:, 0] > reach[:-1]) + 1
-    starts = pairs[np.concatenate([[0], cuts]), 0]
-    stops = reach[np.concatenate([cuts - 1, [len(pairs) - 1]])]
-    return list(zip(starts.tolist(), stops.tolist(), strict=True))
+    begins, ends = pairs[np.r_[0, cuts], 0], reach[np.r_[cuts - 1, len(reach) - 1]]
+    return list(zip(begins.tolist(), ends.tolist(), strict=True))
 
 
 def _token(node: Decoded) -> int:
@@ -192,7 +191,8 @@ class _Checker:
     def function(self, name: str) -> None:
         """Check one entry point from its ports on."""
         function = self.code.functions[name]
-        self.samples = corners(self.code) or {"": np.zeros(1, np.int64)}
+        self.samples = corners(self.code)
+        self.samples[ROW] = np.zeros(len(next(iter(self.samples.values()), [0])), np.int64)
         for port in function.inputs:
             for first, end in self._extents(Expr.of(port.address), port.shape, None, port.dtype, f"input {port.name}"):
                 self.written.add(first, end)
@@ -249,7 +249,7 @@ class _Checker:
         self.parallel = outer
 
     def _thin(self, samples: dict[str, IntArray]) -> None:
-        size = len(next(iter(samples.values()))) if samples else 1
+        size = len(samples[ROW])
         self._kept = np.arange(size) if size <= MAX_SAMPLES else np.linspace(0, size - 1, MAX_SAMPLES).astype(np.int64)
         self.samples = {name: values[self._kept] for name, values in samples.items()}
 
@@ -267,11 +267,12 @@ class _Checker:
                 f"block {self.block}",
             )
         wanted = np.arange(int(first.min()), int((first + rows).max()), dtype=np.int64)
-        size = len(next(iter(self.samples.values()))) if self.samples else 1
+        size = len(self.samples[ROW])
         index, row = np.tile(np.arange(size), len(wanted)), np.repeat(wanted, size)
         self._thin({name: values[index] for name, values in self.samples.items()})
         for name, column in zip(block.parameters, table.values.T, strict=True):
-            self.samples[name] = column[row[self._kept]] if self.samples else column[row]
+            self.samples[name] = column[row[self._kept]]
+        self.samples[ROW] = self.samples[ROW] * len(table.values) + row[self._kept]
         streams = {e: nodes for e, nodes in self.trees.of(call.block).items() if e in engines}
         if set(self.trees.of(call.block)) - set(engines):
             raise ProgramError(
@@ -406,8 +407,7 @@ class _Checker:
         first, end, used = np.broadcast_arrays(at + lowest * size, at + (last + 1) * size, ~empty)
         if not used.any():
             return []
-        self._parts = _merged(first[used], end[used])
-        low, high = self._parts[0][0], max(stop for _, stop in self._parts)
+        low, high = int(first[used].min()), int(end[used].max())
         space = self._space(low, where)
         if (high - 1) >> SPACE_SHIFT != space.number:
             raise ProgramError("CB0528", f"bytes {low:#x} to {high:#x} leave memory {space.name}", where)
@@ -422,7 +422,8 @@ class _Checker:
                 f"bytes up to {(low & OFFSET_MASK) + high - low} of memory {space.name}, which has {space.used_bytes}",
                 where,
             )
-        return _merged(first[used], end[used])
+        rows = self.samples[ROW] if len(first) > 1 else np.zeros(1, np.int64)
+        return _merged(first[used], end[used], rows[used])
 
     def _constant(self, address: int) -> Constant | None:
         i = bisect_right(self.starts, address) - 1

@@ -55,6 +55,8 @@ READ_INTERVAL_S = 1e-3
 """Assumed: the time between two MVMs of the same array while tokens are generated one by one."""
 READ_OUT_VECTORS = 16
 """MVMs per read-out for drift compensation. Assumed: with 256 columns their mean is good to about 0.2 %."""
+_BLOCK_ROWS = 64
+"""Rows of an array whose cells are worked out together: their temporaries stay in the cache."""
 _COMPENSATION_FLOOR = 1e-4
 """Smallest mean response that is divided by, relative to the response at programming (aihwkit `drift.py`: 1e-4)."""
 
@@ -92,6 +94,22 @@ class _Programming(NamedTuple):
     key: int
     response: Float32Array
     """Mean absolute read-out (row_tiles, column_tiles) right after programming."""
+
+
+class _Age(NamedTuple):
+    """A time since programming (None: no drift yet), and how 1/f noise of that age splits."""
+
+    time_s: float | None
+    frozen: float
+    fresh: float
+
+
+class _Streams(NamedTuple):
+    """One array's random numbers."""
+
+    program: np.random.Generator
+    drift: np.random.Generator
+    read: np.random.Generator
 
 
 class ArrayGroup:
@@ -144,6 +162,7 @@ class ArrayGroup:
         self._variances: Float32Array | None = None
         self._variance_rows: Float32Array | None = None
         self._programming: _Programming | None = None
+        self._time_s: float | None = None
         self._gain = np.ones((self.row_tiles, 1, self.out_features), np.float32)
         self.compensation = np.ones((self.row_tiles, self.column_tiles), np.float32)
         self.ranges = ranges_from_weights(self._tiles, self.converters) if ranges is None else ranges
@@ -201,10 +220,19 @@ class ArrayGroup:
             raise ValueError(f"time_s {time_s} lies before the end of programming")
         seed, key, response = self._programming
         self._draw_cells(seed, key, time_s)
-        factors = np.ones_like(response)
+        self._time_s = time_s
+        self._set_compensation(np.ones_like(response))
         if drift_compensation:
-            now = np.maximum(self._read_out(seed, key, time_s), np.float32(_COMPENSATION_FLOOR) * response)
-            np.divide(response, now, out=factors, where=response > 0)
+            self.compensate()
+
+    def compensate(self) -> None:
+        """Read the arrays out as they are now and set the compensation factors; `NotProgrammedError` before `at`."""
+        if self._programming is None or self._time_s is None:
+            raise NotProgrammedError("compensate: the arrays have not been programmed and aged")
+        seed, key, response = self._programming
+        factors = np.ones_like(response)
+        now = np.maximum(self._read_out(seed, key, self._time_s), np.float32(_COMPENSATION_FLOOR) * response)
+        np.divide(response, now, out=factors, where=response > 0)
         self._set_compensation(factors)
 
     def mvm(
@@ -301,11 +329,27 @@ class ArrayGroup:
         """Work out every array's cells at `time_s`; None is right after programming, before any read noise froze."""
         cells = self._cells if self._cells is not None else np.zeros_like(self._tiles)
         variances = np.zeros_like(self._tiles) if self.read_noise is not ReadNoise.FROZEN else None
-        arrays = [(row, column) for row in range(self.row_tiles) for column in range(self.column_tiles)]
+        interval_s = 0.0 if variances is None else self.read_interval_s
+        frozen, fresh = split_read_noise(self.technology, time_s or 0.0, interval_s)
+        age = _Age(time_s, 0.0 if time_s is None else frozen, fresh)
 
         def draw(array: tuple[int, int]) -> None:
-            self._draw_array(seed, key, array, time_s, cells, variances)
+            row_tile, column_tile = array
+            streams = _Streams(
+                stream(seed, key, array, Purpose.PROGRAM),
+                stream(seed, key, array, Purpose.DRIFT),
+                stream(seed, key, array, Purpose.READ, time_index(time_s or 0.0)),
+            )
+            used = min(self._height, self.in_features - row_tile * self._height)
+            columns = slice(column_tile * self._width, min((column_tile + 1) * self._width, self.out_features))
+            scales = self.column_scales[row_tile, columns]
+            for start in range(0, used, _BLOCK_ROWS):
+                block = row_tile, slice(start, min(start + _BLOCK_ROWS, used)), columns
+                cells[block], variance = _draw_block(self.technology, self._tiles[block], scales, age, streams)
+                if variances is not None:
+                    variances[block] = variance
 
+        arrays = [(row, column) for row in range(self.row_tiles) for column in range(self.column_tiles)]
         with ThreadPoolExecutor(min(len(arrays), os.cpu_count() or 1)) as pool:
             for _ in pool.map(draw, arrays):
                 pass
@@ -315,57 +359,6 @@ class ArrayGroup:
             total = by_row.sum(axis=1, keepdims=True)
             self._variance_rows = by_row
             self._variances = variances.sum(axis=1, keepdims=True) / np.where(total > 0, total, np.float32(1))
-
-    def _draw_array(
-        self,
-        seed: int,
-        key: int,
-        array: tuple[int, int],
-        time_s: float | None,
-        cells: Float32Array,
-        variances: Float32Array | None,
-    ) -> None:
-        model = self.technology
-        row_tile, column_tile = array
-        rows = slice(0, min(self._height, self.in_features - row_tile * self._height))
-        columns = slice(column_tile * self._width, min((column_tile + 1) * self._width, self.out_features))
-        weights = self._tiles[row_tile, rows, columns]
-        scales = self.column_scales[row_tile, columns]
-        target = np.abs(weights)
-        target *= np.divide(1, scales, out=np.zeros_like(scales), where=scales > 0)
-
-        # One device of each pair holds the weight, the other the target 0; which is which only decides the sign.
-        rng = stream(seed, key, array, Purpose.PROGRAM)
-        programmed = program(model, target, rng), program(model, 0.0, rng, target.shape)
-        frozen, fresh = split_read_noise(model, time_s or 0.0, self.read_interval_s if variances is not None else 0.0)
-        if time_s is None:
-            frozen, read = 0.0, programmed
-        else:
-            rng = stream(seed, key, array, Purpose.DRIFT)
-            exponents = drift_exponents(model, target, rng), drift_exponents(model, 0.0, rng, target.shape)
-            read = tuple(drift(model, g, nu, time_s) for g, nu in zip(programmed, exponents, strict=True))
-
-        rng = stream(seed, key, array, Purpose.READ, time_index(time_s or 0.0))
-        variance = np.zeros_like(target)
-        for g_programmed, g in zip(programmed, read, strict=True):
-            if not frozen and not fresh:
-                continue
-            sigma = model.read_noise(g_programmed)
-            sigma *= g
-            if fresh:
-                variance += np.square(sigma)
-            if frozen:
-                sigma *= np.float32(math.sqrt(frozen))
-                sigma *= rng.standard_normal(target.shape, dtype=np.float32)
-                g += sigma
-                np.maximum(g, np.float32(0), out=g)
-        held, rest = read
-        held -= rest
-        held *= np.copysign(scales, weights)
-        cells[row_tile, rows, columns] = held
-        if variances is not None:
-            variance *= np.square(scales) * np.float32(fresh)
-            variances[row_tile, rows, columns] = variance
 
     # Compensation
 
@@ -400,3 +393,38 @@ class ArrayGroup:
             if used.any():
                 amplitudes[row_tile] = min(amplitudes[row_tile], float(np.median(bound[used] / norm[used])) / 4)
         return amplitudes
+
+
+def _draw_block(
+    model: Pcm, weights: Float32Array, scales: Float32Array, age: _Age, streams: _Streams
+) -> tuple[Float32Array, Float32Array]:
+    """The weights that some cells of an array amount to, and the variances of their fresh noise per squared input."""
+    target = np.abs(weights)
+    target *= np.divide(1, scales, out=np.zeros_like(scales), where=scales > np.finfo(np.float32).tiny)
+
+    # One device of each pair holds the weight, the other the target 0; which is which only decides the sign.
+    programmed = program(model, target, streams.program), program(model, 0.0, streams.program, target.shape)
+    read = programmed
+    if age.time_s is not None:
+        exponents = (
+            drift_exponents(model, target, streams.drift),
+            drift_exponents(model, 0.0, streams.drift, target.shape),
+        )
+        held, rest = (drift(model, g, nu, age.time_s) for g, nu in zip(programmed, exponents, strict=True))
+        read = held, rest
+
+    variance = np.zeros_like(target)
+    if age.frozen or age.fresh:
+        for g_programmed, g in zip(programmed, read, strict=True):
+            sigma = model.read_noise(g_programmed)
+            sigma *= g
+            variance += np.square(sigma)
+            if age.frozen:
+                sigma *= np.float32(math.sqrt(age.frozen))
+                sigma *= streams.read.standard_normal(sigma.shape, dtype=np.float32)
+                g += sigma
+                np.maximum(g, np.float32(0), out=g)
+        variance *= np.square(scales) * np.float32(age.fresh)
+    cells = read[0] - read[1]
+    cells *= np.copysign(scales, weights)
+    return cells, variance

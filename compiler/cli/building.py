@@ -92,7 +92,7 @@ def compile_command(
                     "--from needs the IR to start with",
                     help="add --ir FILE, a file that --dump-ir or --stop-after wrote",
                 )
-            program = resume(model, ir, start_from, target, dump_ir=dump_ir, calibration=calibration, **arguments)
+            program = resume(model, ir, start_from, target, dump_ir=dump_ir, **arguments)
         elif stop_after is not None and stop_after != "emit":
             module, _ = compile_to_module(
                 model, target, dump_ir=dump_ir, stop_after=stop_after, progress=progress, **arguments
@@ -125,14 +125,13 @@ def summary_text(summary: dict[str, object], model: Path, path: Path, seconds: f
     )
     recognised = ", ".join(f"{count} {kind}" for kind, count in s.get("recognised", {}).items() if count)
     missed = s.get("unrecognised", [])
-    groups = s.get("groups", {})
+    group = s.get("group", "")
     limits = s.get("limits", {})
     memory = ", ".join(f"{name} {size(used)}" for name, used in s.get("memory", {}).items())
     return "\n".join(
         [
             f"model        {model.name}: {s.get('nodes', '?')} nodes",
-            f"target       {s.get('target')}"
-            + (f", {groups.get('count')} {groups.get('name')}(s)" if groups.get("name") else ""),
+            f"target       {s.get('target')}" + (f", {s.get('groups')} {group}(s)" if group else ""),
             f"engines      {engines or '-'}",
             f"recognised   {recognised or '-'}" + (f"; not: {len(missed)}" if missed else ""),
             f"capacity     context {limits.get('context')}, batch {limits.get('max_batch')}",

@@ -42,6 +42,7 @@ def summary_of(ctx: CompileContext, code: Code) -> dict[str, Any]:
         "instructions": sum(len(stream) for block in code.blocks.values() for stream in block.streams.values()),
         "memory": {name: space.used_bytes for name, space in code.spaces.items()},
         "groups": int(ctx.notes.get("groups", 1)),
+        "group": str(ctx.system.group.get("name", "")),
         "units": _plain(ctx.notes.get("units", {})),
         "context": code.limits["context"],
         "max_batch": code.limits["max_batch"],

@@ -219,6 +219,10 @@ class LoweringContext:
 
     # --------------------------------------------------------------- set-up
 
+    def option(self, name: str, default: Any) -> Any:
+        """What the user or the driver asked of families."""
+        return self.builder.ctx.options.extra.get(name, default)
+
     def setup(self, engine: str, instruction: str, rows: int, **operands: FieldValue) -> None:
         """Add an instruction to the `setup` function: once for each call of this block, or once (`rows` 1)."""
         if self.setup_block is None:

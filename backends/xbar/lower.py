@@ -1,0 +1,141 @@
+"""Analog arrays as a family: a linear's weights fill a group of arrays, which every token passes once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from xdsl.ir import Operation
+
+from crossbank.backends.interface import Lowering
+from crossbank.backends.simd.views import remade, reshaped
+from crossbank.backends.system import EngineSpec
+from crossbank.backends.xbar.converters import Ranges
+from crossbank.backends.xbar.isa import ISA
+from crossbank.dialects import imc, llm
+from crossbank.dialects.imc import ViewAttr, contiguous
+from crossbank.dialects.mapping import Legality, Placement, Tiling, WeightInfo
+from crossbank.dialects.shape import shape_of
+from crossbank.runtime.expr import Expr, product
+from crossbank.runtime.isa import InstructionSet
+from crossbank.runtime.numerics import dtype_of
+
+PREFERENCE = 90
+
+
+def _chips(placement: Placement) -> int:
+    """The most chips that an instance of a weight lies on."""
+    each, units = placement.tiling.units_per_group, placement.tiling.units
+    first = placement.first_unit
+    return int(((first + units - 1) // each - first // each).max()) + 1
+
+
+class XbarBackend:
+    """The family `xbar`."""
+
+    kind = "xbar"
+    isa: InstructionSet = ISA
+
+    def accepts(self, op: Operation, engine: EngineSpec) -> Legality:
+        """Linears with static weights; all else moves its operands, and arrays are slow and costly to write."""
+        if not isinstance(op, llm.LinearOp):
+            return Legality(False, reason="only products with static weights run on arrays", remedy="add a simd engine")
+        owner = op.weight.owner
+        if not isinstance(owner, imc.UseOp):
+            return Legality(False, reason="the weight is computed, not stored", remedy="run it on a simd engine")
+        if not all(dim.is_constant for dim in shape_of(op.weight)):
+            return Legality(False, reason="the weight's shape is not known", remedy="export with static weights")
+        return Legality(True, PREFERENCE)
+
+    def tile(self, weight: WeightInfo, engine: EngineSpec) -> Tiling | None:
+        """Row tiles times column tiles, one array each, in consecutive arrays that may go on over the next chip."""
+        rows, columns = engine.integer("organisation", "rows"), engine.integer("organisation", "columns")
+        grid = -(-weight.in_features // rows), -(-weight.out_features // columns)
+        arrays = grid[0] * grid[1]
+        return Tiling(
+            grid=grid,
+            tile=(rows, columns),
+            units=arrays,
+            units_per_group=engine.integer("organisation", "arrays"),
+            within_group=False,
+            bytes=weight.in_features * weight.out_features,
+            padded_bytes=arrays * rows * columns,
+            unit_name="arrays",
+            group_name="chip",
+        )
+
+    def lower(self, op: Operation, engine: EngineSpec, to: Lowering) -> None:
+        """Set the arrays up once, then send every token's vector through them, in parallel trips."""
+        assert isinstance(op, llm.LinearOp) and isinstance(op.weight.owner, imc.UseOp)
+        symbol = op.weight.owner.weight.root_reference.data
+        placement, info = to.placement(symbol), to.info(symbol)
+        assert placement is not None
+        tiling = placement.tiling
+        group: dict[str, Expr | int] = {
+            "array": to.param(f"{symbol}_array", placement.first_unit),
+            "row_tiles": tiling.grid[0],
+            "column_tiles": tiling.grid[1],
+        }
+        self._setup(symbol, info, placement, op, engine, to, group)
+        x, dst = _rows(to.view(op.x), to), to.result(op.y)
+        tokens = x.shape_exprs[0]
+        chips = _chips(placement)
+        with to.loop(tokens, parallel=True) as token:
+            to.emit(engine.name, "mvm", x=_row(x, token), outputs=info.out_features, chips=chips, **group)
+            flat = remade(dst, [tokens, dst.shape_exprs[-1]], contiguous([tokens, dst.shape_exprs[-1]]))
+            bias = None if op.bias is None else to.view(op.bias)
+            to.emit(engine.name, "accumulate", dst=_row(flat, token), bias=bias, chips=chips, **group)
+
+    def _setup(
+        self,
+        symbol: str,
+        info: WeightInfo,
+        placement: Placement,
+        op: llm.LinearOp,
+        engine: EngineSpec,
+        to: Lowering,
+        group: dict[str, Expr | int],
+    ) -> None:
+        found: Mapping[str, Ranges] = to.option("calibration", {}).get(self.isa.name, {})
+        ranges = [found[tensor] for tensor in info.tensors if tensor in found]
+        known = len(ranges) == len(info.tensors)
+        to.setup(
+            engine.name,
+            "program",
+            to.calls,
+            **group,
+            weights=to.view(op.weight),
+            input_bound=to.constant(f"{symbol}.input_bound", [r.input_bound for r in ranges]) if known else None,
+            output_bound=to.constant(f"{symbol}.output_bound", [r.output_bound for r in ranges]) if known else None,
+            transposed="yes" if info.transposed else "no",
+        )
+        to.setup(engine.name, "drift", to.calls, **group)
+        if to.option("drift_compensation", True):
+            to.setup(engine.name, "compensate", to.calls, **group)
+
+
+def _rows(view: ViewAttr, to: Lowering) -> ViewAttr:
+    """x as [tokens, K]; copied where its tokens do not follow each other evenly."""
+    shape = view.shape_exprs
+    flat = [product(shape[:-1]), shape[-1]]
+    found = reshaped(view, flat)
+    if found is not None:
+        return found
+    simd = to.system.engine("simd")
+    assert simd is not None
+    copy = to.scratch(view.dtype.data, list(shape))
+    to.emit(simd.name, "copy", dst=copy, src=view)
+    return remade(copy, flat, contiguous(flat))
+
+
+def _row(view: ViewAttr, token: Expr) -> ViewAttr:
+    stride = view.stride_exprs[0] * dtype_of(view.dtype.data).itemsize
+    return ViewAttr.of(
+        view.buffer.data,
+        view.dtype.data,
+        view.shape_exprs[1:],
+        view.stride_exprs[1:],
+        view.offset_expr + stride * token,
+    )
+
+
+BACKEND = XbarBackend()
