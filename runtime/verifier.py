@@ -180,7 +180,6 @@ class _Checker:
         self.starts = [c.address for c in self.constants]
         self.samples: dict[str, IntArray] = {}
         self._kept = np.zeros(0, np.int64)
-        """The disjoint byte ranges of the tensor looked at last."""
         self.block, self.depth, self.parallel = "", 0, False
         self.counts: dict[str, int] = {}
         self.clocks: dict[str, dict[str, int]] = {}
