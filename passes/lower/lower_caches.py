@@ -48,6 +48,7 @@ def lower_transfer(builder: ProgramBuilder, users: dict[str, AttentionOp], funct
             for call, name in enumerate(names):
                 builder.port(function, name, output, stack.slot(call))
         _transfer(to, cache, ports, users.get(symbol), output)
+        entry.source = users.get(symbol)
         entry.call(to.block, cache.calls)
 
 

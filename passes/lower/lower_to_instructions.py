@@ -85,6 +85,10 @@ def _returned(func: FuncOp) -> Sequence[SSAValue]:
     return last.operands
 
 
+def _producer(value: SSAValue) -> Operation | None:
+    return value.owner if isinstance(value.owner, Operation) else None
+
+
 class _ProgramLowering:
     """Lowers @main and what it repeats."""
 
@@ -167,12 +171,15 @@ class _ProgramLowering:
                     to.lower(op)
         views = [to.view(value) for value in _returned(func)]
         taken = {target.buffer.data for target in targets}
-        for i, (target, view) in enumerate(zip(targets, views, strict=True)):
+        for i, (target, view, value) in enumerate(zip(targets, views, _returned(func), strict=True)):
             if view != target and view.buffer.data in taken - {target.buffer.data}:
+                to.source = _producer(value)
                 views[i] = to.scratch(view.dtype.data, view.shape_exprs)
                 to.copy(views[i], view)
-        for target, view in zip(targets, views, strict=True):
+        for target, view, value in zip(targets, views, _returned(func), strict=True):
+            to.source = _producer(value)
             to.copy(target, view)
+        to.source = None
 
     def _lower_repeat(self, to: LoweringContext, op: RepeatOp) -> None:
         builder, count, name = self.builder, op.count.value.data, op.callee.root_reference.data
@@ -181,6 +188,7 @@ class _ProgramLowering:
         self.lowered.add(name)
         func = self.functions[name]
         inner = LoweringContext(builder, builder.block(name, count, entry=False), setup_block=to.setup_block)
+        to.source = op
         carried = [builder.tensor(f"{name}_carried", dtype_of(value), shape_of(value)) for value in op.carried]
         for buffer, value in zip(carried, op.carried, strict=True):
             to.copy(buffer, to.view(value))
@@ -200,4 +208,5 @@ class _ProgramLowering:
             inner.targets.setdefault(value, target)
         self._lower_body(inner, func, targets)
         to.call(inner.block, count)
+        to.source = None
         to.values.update(zip(op.carried_out, carried, strict=True))
