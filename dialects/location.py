@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import cast
 
 from xdsl.dialects.builtin import ArrayAttr, FusedLoc, LocationAttr, NameLoc, NoneAttr, StringAttr
-from xdsl.ir import Operation
+from xdsl.ir import Attribute, Operation
 
 NODES = "nodes"
 
@@ -41,7 +42,7 @@ def node_names(op: Operation) -> tuple[str, ...]:
     """The ONNX node of an operation for each call of its function: one name outside repeated functions."""
     nodes = op.attributes.get(NODES)
     if isinstance(nodes, ArrayAttr):
-        return tuple(node.data for node in nodes if isinstance(node, StringAttr))
+        return tuple(node.data for node in cast("ArrayAttr[Attribute]", nodes) if isinstance(node, StringAttr))
     return (node_name(op),)
 
 

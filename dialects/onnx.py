@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, lru_cache
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,7 +78,7 @@ class BlobAttr(ParametrizedAttribute):
 
 @irdl_op_definition
 class DimsValueOp(IRDLOperation):
-    """An integer tensor whose elements are expressions of named dimensions, in C order: ["batch", "past + seq", "64"]."""
+    """An integer tensor of expressions of named dimensions, in C order: ["batch", "past + seq", "64"]."""
 
     name = "onnx.dims_value"
     value = prop_def(ArrayAttr[StringAttr])
@@ -271,9 +271,9 @@ def encode(value: Any) -> Attribute:
         case bytes():
             return StringAttr(value.decode("utf-8", "backslashreplace"))
         case np.ndarray():
-            return dense(value)
+            return dense(cast("NDArray[Any]", value))
         case list() | tuple():
-            return ArrayAttr([encode(item) for item in value])
+            return ArrayAttr([encode(item) for item in cast("Sequence[Any]", value)])
         case _:
             raise TypeError(f"no attribute for {type(value).__name__}")
 

@@ -1,4 +1,4 @@
-"""Graphs as exporters wrote them, with recorded onnxruntime outputs: a few in the repository, all in `../shared/zoo`."""
+"""Graphs as exporters wrote them, with recorded onnxruntime outputs: a few here, all in `../shared/zoo`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "zoo"
 
 
 def models(*prefixes: str) -> list[Path]:
-    """Folders of zoo models whose names start with one of the prefixes; those in the repository where no more are there."""
+    """Folders of zoo models by the beginning of their names, from the repository where `../shared/zoo` is absent."""
     folder = SHARED if SHARED.is_dir() else HERE
     return [path for path in sorted(folder.iterdir()) if path.name.startswith(prefixes)]
 

@@ -1,4 +1,4 @@
-"""The graph as an xDSL module in value form: functions of `onnx` operations, weights as symbols, repeats as one call."""
+"""The graph as an xDSL module in value form: functions of `onnx` operations, weight symbols, layers as one call."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ class _Module:
 
 
 class _Body:
-    """One function while it is being filled: values by ONNX name, constants and uses of weights made when first asked for."""
+    """One function while it is filled: values by ONNX name; constants and uses of weights are made when asked for."""
 
     def __init__(self, module: _Module, types: Iterable[Attribute], calls: int = 1) -> None:
         self.module, self.calls = module, calls

@@ -20,7 +20,7 @@ def node_proto(node: Node) -> onnx.NodeProto:
     """The node as ONNX writes it."""
     proto = helper.make_node(node.op_type, node.inputs, node.outputs, node.name, domain=node.domain)
     for name, value in node.attributes.items():
-        held = numpy_helper.from_array(value) if isinstance(value, np.ndarray) else value
+        held: Any = numpy_helper.from_array(value) if isinstance(value, np.ndarray) else value  # pyright: ignore[reportUnknownArgumentType]
         if isinstance(held, list) and not held:
             continue
         proto.attribute.append(helper.make_attribute(name, held))
@@ -93,7 +93,7 @@ def run_with_onnx(step: Step, arrays: list[NDArray[Any]]) -> list[NDArray[Any]] 
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", node.version)], ir_version=10)
     try:
         with np.errstate(all="ignore"):
-            outs = ReferenceEvaluator(model).run(None, inputs)
+            outs: Any = ReferenceEvaluator(model).run(None, inputs)  # pyright: ignore[reportUnknownMemberType]
     except (NotImplementedError, RuntimeError, TypeError, ValueError, IndexError):
         return None
     by_name = dict(zip((name for name in node.outputs if name != ABSENT), outs, strict=True))

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
@@ -358,6 +359,5 @@ def _domain(domain: str) -> str:
 @cache
 def _contributed() -> frozenset[tuple[str, str]]:
     """Domain and name of all operators that onnxruntime can run beyond ai.onnx."""
-    from onnxruntime.capi import onnxruntime_pybind11_state as state
-
+    state: Any = import_module("onnxruntime.capi.onnxruntime_pybind11_state")
     return frozenset((schema.domain, schema.name) for schema in state.get_all_operator_schema())

@@ -1,4 +1,4 @@
-"""Equal layers, found on the graph: which nodes repeat, and what each reads from inside, before, outside and its weights."""
+"""Equal layers, found on the graph: which nodes repeat, and what each reads: its layer, the one before, outside."""
 
 from __future__ import annotations
 
@@ -95,6 +95,8 @@ def find_repeats(graph: Graph, infos: Mapping[str, Info]) -> list[Item]:
         items = _outline(order, _Finder(graph, infos))
         if _size(items) < _size(best):
             best = items
+        if _size(best) * 2 < len(graph.nodes):
+            break
     return best
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crossbank.compiler.frontend.graph import ABSENT, Graph, Info, Node, as_array, data_dependent
 from crossbank.compiler.frontend.rules.movement import permutation, whole
@@ -98,8 +99,11 @@ def frozen(attributes: Mapping[str, Any]) -> Any:
 
 def _hashable(value: Any) -> Any:
     if isinstance(value, np.ndarray):
-        return (value.dtype.name, value.shape, value.tobytes())
-    return tuple(value) if isinstance(value, list) else value
+        array = cast("NDArray[Any]", value)
+        return (array.dtype.name, array.shape, array.tobytes())
+    if isinstance(value, list):
+        return tuple(cast("list[Any]", value))
+    return value
 
 
 # ---------------------------------------------------------------- identities

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol, TypeAlias
 
-import numpy as np
 from numpy.typing import NDArray
 
 from crossbank.compiler.frontend.graph import Info, Node
@@ -161,4 +161,4 @@ def value(*operators: str) -> Callable[[Value], Value]:
 
 def count(shape: Sequence[Expr]) -> int | None:
     """Number of elements, where constant."""
-    return int(np.prod([d.constant for d in shape], dtype=object)) if all(d.is_constant for d in shape) else None
+    return math.prod(d.constant for d in shape) if all(d.is_constant for d in shape) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -166,10 +167,11 @@ def dynamic_quantize(step: Step) -> Outputs:
 # -------------------------------------------------------------------- values
 
 
-def _each(function: Any, *arrays: NDArray[Any]) -> NDArray[Any] | None:
+def _each(function: Callable[[Expr, Expr], Expr | bool | None], *arrays: NDArray[Any]) -> NDArray[Any] | None:
     """An element-wise function of expressions; None if it's unknown for an element."""
     wide = np.broadcast_arrays(*arrays)
-    flat = [function(*(_expr(v) for v in row)) for row in zip(*(a.reshape(-1) for a in wide), strict=True)]
+    left, right = (array.reshape(-1) for array in wide)
+    flat = [function(_expr(a), _expr(b)) for a, b in zip(left, right, strict=True)]
     if any(item is None for item in flat):
         return None
     if flat and isinstance(flat[0], bool):

@@ -113,17 +113,19 @@ def _stop(end: int, size: int) -> int | None:
 def _bounds(step: Step) -> list[tuple[int, Expr, Expr, int]] | None:
     """Axis, start, end and stride of each sliced axis; None where a bound isn't known."""
     rank = len(step.shape(0))
+    starts: list[Expr] | None
+    ends: list[Expr] | None
     if "starts" in step.node.attributes:
         starts = [Expr.of(v) for v in step.attribute("starts")]
         ends = [Expr.of(v) for v in step.attribute("ends")]
-        axes, strides = step.attribute("axes") or list(range(len(starts))), [1] * len(starts)
+        strides = [1] * len(starts)
+        axes: list[int] = step.attribute("axes") or list(range(len(starts)))
     else:
-        known = step.exprs(1), step.exprs(2)
+        starts, ends = step.exprs(1), step.exprs(2)
         size = count(step.shape(1)) or 0
         axes = step.ints("axes", 3) or list(range(size))
-        if known[0] is None or known[1] is None:
+        if starts is None or ends is None:
             return None
-        starts, ends = known
         strides = step.ints("steps", 4) or [1] * size
     return [
         (step.axis(a, rank), s, e, k)

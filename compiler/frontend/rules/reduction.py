@@ -12,8 +12,18 @@ from crossbank.compiler.frontend.rules.elementwise import np_name
 from crossbank.compiler.frontend.step import Outputs, Step, rule, value
 from crossbank.runtime.expr import ONE, Expr
 
-REDUCE = """ReduceSum ReduceMean ReduceMax ReduceMin ReduceProd ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp
-ReduceSumSquare""".split()
+REDUCE = [
+    "ReduceSum",
+    "ReduceMean",
+    "ReduceMax",
+    "ReduceMin",
+    "ReduceProd",
+    "ReduceL1",
+    "ReduceL2",
+    "ReduceLogSum",
+    "ReduceLogSumExp",
+    "ReduceSumSquare",
+]
 
 
 def _axes(step: Step, rank: int) -> set[int]:

@@ -69,7 +69,9 @@ def _absent(tensor: onnx.TensorProto, file: str) -> None:
 def _layer_input(graph: onnx.GraphProto, layer: list[onnx.NodeProto], made: set[str]) -> str:
     """The residual that enters layer 1: the last result of layer 0 that it reads."""
     read = {name for node in layer for name in node.input}
-    candidates = [n.output[0] for n in graph.node if re.fullmatch(r".*layers\.0/Add_\d", n.name) and n.output[0] in read]
+    candidates = [
+        n.output[0] for n in graph.node if re.fullmatch(r".*layers\.0/Add_\d", n.name) and n.output[0] in read
+    ]
     return candidates[-1]
 
 
