@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -125,28 +126,52 @@ def order(dims: Dims, lead: int) -> list[int] | None:
     return found
 
 
-def source_with(value: SSAValue, wanted: Sequence[int], lead: int) -> tuple[SSAValue, float, list[Step]] | None:
-    """The furthest 4-D source behind `value` whose axes lie as `wanted` (an axis number each; -1 a repetition).
+@dataclass(frozen=True)
+class Found:
+    """A 4-D source behind a value: `perm` brings its axes into order, `scale` is taken out on the way from it."""
 
-    The repetition may be absent. Axes of size 1 may lie anywhere. Returns the source, the product of the scalings
-    between, and all steps to it.
+    source: SSAValue
+    perm: tuple[int, ...]
+    scale: float
+
+    @property
+    def in_order(self) -> bool:
+        return self.perm == (0, 1, 2, 3)
+
+
+def source_with(value: SSAValue, wanted: Sequence[int], lead: int) -> Found | None:
+    """The furthest 4-D source behind `value` whose axes, once permuted, lie as `wanted` (-1: a repetition, or nothing).
+
+    Sources that need no permutation come first. Axes of size 1 may lie anywhere.
     """
     steps = steps_to(value)
-    best: tuple[SSAValue, float, list[Step]] | None = None
+    best: Found | None = None
     for count in range(len(steps) + 1):
         source = steps[count - 1].source if count else value
-        if rank(source) != 4:
+        dims = dims_from(source, steps[:count][::-1]) if rank(source) == 4 else None
+        perm = _permutation(source, order(dims, lead), wanted) if dims is not None else None
+        if perm is None:
             continue
-        between = steps[:count]
-        dims = dims_from(source, between[::-1])
-        if dims is None:
-            continue
-        found = order(dims, lead)
-        ones = {i for i, size in enumerate(shape_of(source)) if size == ONE}
-        goal = [axis for axis in wanted if axis not in ones]
-        if found in (goal, [axis for axis in goal if axis != -1]):
-            scale = 1.0
-            for step in between:
-                scale *= step.scale
-            best = (source, scale, between)
+        found = Found(source, perm, math.prod(step.scale for step in steps[:count]))
+        if best is None or found.in_order or not best.in_order:
+            best = found
     return best
+
+
+def _permutation(source: SSAValue, found: list[int] | None, wanted: Sequence[int]) -> tuple[int, ...] | None:
+    """The order of the source's axes under which a value's axes `found` read as `wanted`."""
+    if found is None:
+        return None
+    ones = {i for i, size in enumerate(shape_of(source)) if size == ONE}
+    goal = [axis for axis in wanted if axis not in ones]
+    if found in (goal, [axis for axis in goal if axis != -1]):
+        return (0, 1, 2, 3)
+    places = [axis for axis in wanted if axis != -1]
+    repeated = [i for i, axis in enumerate(found) if axis == -1]
+    plain = [axis for axis in found if axis != -1]
+    if sorted(plain) != [0, 1, 2, 3] or repeated not in ([], [wanted.index(-1)] if -1 in wanted else []):
+        return None
+    perm = [0, 0, 0, 0]
+    for axis, place in zip(plain, places, strict=True):
+        perm[place] = axis
+    return tuple(perm)

@@ -30,7 +30,7 @@ KINDS = {
     "llm.embedding": "embedding",
 }
 REASONS = {
-    "MatMul": "linear: neither operand is a static matrix",
+    "MatMul": "linear: the second operand is no static matrix; attention: no softmax that fits",
     "Gemm": "linear: the second operand is no static matrix, or alpha, beta, transA differ from 1, 1, 0",
     "Softmax": "attention: no pattern fits",
     "GroupQueryAttention": "attention: a fused operator of com.microsoft, which runs as it is",

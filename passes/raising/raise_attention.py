@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ from xdsl.passes import ModulePass
 
 from crossbank.dialects.llm import AttentionOp
 from crossbank.dialects.shape import dtype_of, shape_of, tensor
-from crossbank.passes.raising.axes import Step, source_with, steps_to
+from crossbank.passes.raising.axes import Found, Step, source_with, steps_to
 from crossbank.passes.raising.building import binary, broadcast, make, reshape, scalar_constant
 from crossbank.passes.raising.matching import (
     attr,
@@ -25,8 +26,8 @@ from crossbank.passes.raising.matching import (
     users,
 )
 from crossbank.passes.raising.notes import unrecognised
-from crossbank.passes.raising.scores import Mask, Scores, trace_scores
-from crossbank.passes.rewriting import replace
+from crossbank.passes.raising.scores import Mask, Scores, is_head_reshape, trace_scores
+from crossbank.passes.rewriting import absorb, replace
 from crossbank.runtime.expr import ONE, Expr
 
 HEADS = (0, 1)
@@ -51,6 +52,15 @@ class RaiseAttentionPass(ModulePass):
 
 def _raise(softmax: Operation) -> str | None:
     """Raise the attention around a softmax; returns why not where it can't."""
+    made: list[Operation] = []
+    failure = _build(softmax, made)
+    if failure is not None:
+        for op in reversed(made):
+            op.drop_all_references()
+    return failure
+
+
+def _build(softmax: Operation, made: list[Operation]) -> str | None:
     scores_in = softmax.operands[0]
     axis = int(attr(softmax, "axis", -1))
     if axis not in (-1, rank(scores_in) - 1):
@@ -63,22 +73,20 @@ def _raise(softmax: Operation) -> str | None:
         return end
     product, nan_to_zero = end
     lead = rank(scores.product.results[0]) - 2
-    if lead not in (1, 2) or rank(product.results[0]) != lead + 2 or rank(scores_in) != lead + 2:
+    if lead not in (1, 2) or rank(product.results[0]) != lead + 2:
         return f"products of rank {lead + 2}"
-    found = _sources(scores, product, lead)
+    found = _sources(scores, product, lead, made)
     if isinstance(found, str):
         return found
-    q, k, v, scale, extra = found
-    heads = shape_of(q)[1]
-    mask = _mask(scores, (*shape_of(q)[:3], shape_of(k)[2]), lead)
+    q, k, v, scale = found
+    mask = _mask(scores, (*shape_of(q)[:3], shape_of(k)[2]), lead, made)
     if isinstance(mask, str):
         return mask
-    made, mask_value = mask
     if dtype_of(q) != dtype_of(product.results[0]):
         return f"queries of {dtype_of(q)}, output of {dtype_of(product.results[0])}"
-    y_shape = (shape_of(q)[0], heads, shape_of(q)[2], shape_of(v)[3])
+    y_shape = (*shape_of(q)[:3], shape_of(v)[3])
     attention = AttentionOp.build(
-        operands=[q, k, v, [mask_value] if mask_value is not None else []],
+        operands=[q, k, v, mask],
         properties={
             "scale": FloatAttr(scale * scores.scale, f64),
             "softcap": FloatAttr(scores.softcap, f64),
@@ -88,10 +96,10 @@ def _raise(softmax: Operation) -> str | None:
         result_types=[tensor(dtype_of(q), y_shape)],
     )
     if y_shape == shape_of(product.results[0]):
-        replace(product, [*extra, *made, attention])
+        replace(product, [*made, attention])
     else:
         back = reshape(attention.y, shape_of(product.results[0]))
-        replace(product, [*extra, *made, attention, *back], [back[-1].results[0]])
+        absorb(attention, replace(product, [*made, attention, *back], [back[-1].results[0]]))
     return None
 
 
@@ -107,7 +115,7 @@ def _output(softmax: Operation) -> tuple[Operation, bool] | str:
         if len(following) != 1:
             return f"the probabilities are used {len(following)} times"
         user = following[0]
-        if kind(user) in ("Cast", "Identity", "Dropout") and is_float(user.results[0]):
+        if (kind(user) == "Cast" and is_float(user.results[0])) or is_head_reshape(user):
             value = user.results[0]
         elif kind(user) == "MatMul" and user.operands[0] is value:
             return user, nan_to_zero
@@ -126,9 +134,9 @@ def _nan_to_zero(value: SSAValue, following: list[Operation]) -> Operation | Non
 
 
 def _sources(
-    scores: Scores, product: Operation, lead: int
-) -> tuple[SSAValue, SSAValue, SSAValue, float, list[Operation]] | str:
-    """q [B, H, S, D], k [B, G, T, D] and v [B, G, T, Dv] behind the products, the scale taken out, new operations."""
+    scores: Scores, product: Operation, lead: int, made: list[Operation]
+) -> tuple[SSAValue, SSAValue, SSAValue, float] | str:
+    """q [B, H, S, D], k [B, G, T, D] and v [B, G, T, Dv] behind the products, and the scale that was on q and k."""
     query = source_with(scores.product.operands[0], QUERY, lead)
     key = source_with(scores.product.operands[1], KEY_TRANSPOSED, lead)
     value = source_with(product.operands[1], VALUE, lead)
@@ -138,10 +146,9 @@ def _sources(
         return "the keys don't come as [batch, heads, tokens, features], transposed"
     if value is None:
         return "the values don't come as [batch, heads, tokens, features]"
-    if value[1] != 1.0:
+    if value.scale != 1.0:
         return "the values are scaled"
-    k, v = key[0], value[0]
-    q, scale, extra = query[0], query[1] * key[1], list[Operation]()
+    q, k, v = (_in_order(found, made) for found in (query, key, value))
     groups, heads = shape_of(k)[1], shape_of(q)[1]
     if shape_of(v)[1] != groups or not groups.is_constant or not heads.is_constant:
         return f"{heads} query heads, {groups} key heads, {shape_of(v)[1]} value heads"
@@ -149,38 +156,45 @@ def _sources(
         return f"{heads} query heads over {groups} key heads"
     if not (shape_of(k)[0] == shape_of(v)[0] == shape_of(q)[0]) or shape_of(k)[2] != shape_of(v)[2]:
         return "queries, keys and values differ in batch or tokens"
-    rest = steps_to(q)
-    factor = 1.0
-    for step in rest:
-        factor *= step.scale
-    if factor != 1.0:
-        q, extra = _without_scale(rest)
-        scale *= factor
+    steps = steps_to(q)
+    scale = math.prod(step.scale for step in steps)
+    if scale != 1.0:
+        q = _without_scale(steps, made)
     if dtype_of(k) != dtype_of(q) or dtype_of(v) != dtype_of(q):
         return "queries, keys and values differ in type"
-    return q, k, v, scale, extra
+    return q, k, v, scale * query.scale * key.scale
 
 
-def _without_scale(steps: list[Step]) -> tuple[SSAValue, list[Operation]]:
-    """The value at the end of these steps (last first) without their scalings, and the operations that make it."""
+def _in_order(found: Found, made: list[Operation]) -> SSAValue:
+    """A source with its axes in order, by a new transpose where they aren't."""
+    if found.in_order:
+        return found.source
+    shape = [shape_of(found.source)[axis] for axis in found.perm]
+    made.append(make("Transpose", [found.source], dtype_of(found.source), shape, perm=list(found.perm)))
+    return made[-1].results[0]
+
+
+def _without_scale(steps: list[Step], made: list[Operation]) -> SSAValue:
+    """The value at the end of these steps (last first) without their scalings."""
     deepest = max(i for i, step in enumerate(steps) if step.scale != 1.0)
     value = steps[deepest].source
-    made: list[Operation] = []
     for step in reversed(steps[:deepest]):
         if step.scale == 1.0:
             copy = step.op.clone()
             copy.operands[0] = value
             made.append(copy)
             value = copy.results[0]
-    return value, made
+    return value
 
 
-def _mask(scores: Scores, shape: Sequence[Expr], lead: int) -> tuple[list[Operation], SSAValue | None] | str:
-    """One addend of the scores for all masks: the operations that make it, and it."""
-    made: list[Operation] = []
+def _mask(scores: Scores, shape: Sequence[Expr], lead: int, made: list[Operation]) -> list[SSAValue] | str:
+    """One addend of the scores for all masks, if there are any."""
     total: SSAValue | None = None
     for mask in reversed(scores.masks):
         value = _addend(mask, dtype_of(scores.product.results[0]), made)
+        if lead == 1 and rank(value) == 3 and shape_of(value)[0] != ONE:
+            made += reshape(value, (*shape[:2], *shape_of(value)[1:]))
+            value = made[-1].results[0]
         if total is not None:
             combined = binary("Add", total, value) if dtype_of(total) == dtype_of(value) else None
             if combined is None:
@@ -188,11 +202,7 @@ def _mask(scores: Scores, shape: Sequence[Expr], lead: int) -> tuple[list[Operat
             made.append(combined)
             value = combined.results[0]
         total = value
-    if total is not None and lead == 1 and rank(total) == 3 and shape_of(total)[0] != ONE:
-        back = reshape(total, shape)
-        made += back
-        total = back[-1].results[0]
-    return made, total
+    return [total] if total is not None else []
 
 
 def _addend(mask: Mask, dtype: str, made: list[Operation]) -> SSAValue:

@@ -62,8 +62,10 @@ def _attention(op: Operation) -> str | None:
     if scale is None and not size.is_constant:
         return "attention: heads of symbolic size"
     factor = 1.0
-    if keys is not None and values is not None and values[1] == 1.0 and shape_of(keys[0])[1] == shape_of(values[0])[1]:
-        k, factor, v = keys[0], keys[1], values[0]
+    if keys is not None and values is not None and keys.in_order and values.in_order and values.scale == 1.0:
+        sources = keys.source, values.source
+        if shape_of(sources[0])[1] == shape_of(sources[1])[1]:
+            (k, v), factor = sources, keys.scale
     made: list[Operation] = []
     if mask is not None and dtype_of(mask) == "bool":
         mask = _addend(mask, dtype_of(q), made)

@@ -57,6 +57,9 @@ def trace_scores(value: SSAValue) -> Scores | str:
             if weight(op.operands[1]) is not None:
                 return "the scores are a linear"
             return Scores(op, scale, softcap, masks)
+        if is_head_reshape(op):
+            value = op.operands[0]
+            continue
         if (inner := scaled(value)) is not None:
             capped = _capped(*inner)
             if capped is not None:
@@ -74,6 +77,14 @@ def trace_scores(value: SSAValue) -> Scores | str:
         mask, value = step
         masks.append(mask)
     return "no product of queries and keys behind the scores"
+
+
+def is_head_reshape(op: Operation) -> bool:
+    """Whether a reshape only splits or merges batch and heads, before the last two dimensions."""
+    if kind(op) != "Reshape":
+        return False
+    source, result = shape_of(op.operands[0]), shape_of(op.results[0])
+    return {len(source), len(result)} <= {3, 4} and source[-2:] == result[-2:]
 
 
 def _capped(value: SSAValue, cap: float) -> SSAValue | None:
