@@ -26,7 +26,7 @@ def _feeds(session: Any, ids: Array, caches: dict[str, Array]) -> dict[str, Arra
     feeds: dict[str, Array] = {
         "input_ids": ids,
         "attention_mask": np.ones((batch, past + size), np.int64),
-        "position_ids": np.tile(np.arange(past, past + size), (batch, 1)),
+        "position_ids": np.cumsum(np.ones((batch, size), np.int64), 1) + (past - 1),
     }
     for port in session.get_inputs():
         if port.name.startswith("past"):
