@@ -21,10 +21,10 @@ KINDS = ("xbar", "pim", "matrix", "simd", "host")
 MEMORY_KEYS = (
     "name",
     "description",
+    "holds",
     "capacity_bytes",
     "bandwidth_bytes_per_s",
     "energy_pj_per_byte",
-    "per",
     "latency_ns",
 )
 TOP_KEYS = ("name", "title", "description", "engine", "memory", "link", "group", "area")
@@ -79,6 +79,10 @@ class System:
     group: Mapping[str, Any]
     """What is multiplied when one is not enough (a chip, a device): `name`, and numbers that hold per group."""
     quantities: Mapping[str, Quantity]
+
+    def memory_for(self, content: str) -> Mapping[str, Any] | None:
+        """The memory that holds some content, such as "working" (activations and caches); numbers are per group."""
+        return next((memory for memory in self.memories.values() if memory.get("holds") == content), None)
 
     def engine(self, kind: str) -> EngineSpec | None:
         """The first engine of a kind."""

@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from crossbank.runtime.clock import Clock, latest
 
 PICO = 1e-12
@@ -117,26 +115,27 @@ def _transfer(clock: Clock, unit: ArrayTiming, name: str, start: Any, size_bytes
 
 def mvm(clock: Clock, o: Any, unit: ArrayTiming) -> None:
     """Send the codes of x, convert and multiply in all arrays of the group at once."""
-    width, chips = int(np.max(o.x.elements)), int(np.max(o.chips))
+    width, chips = o.x.elements, o.chips
     arrays = o.row_tiles * o.column_tiles
-    start = latest(clock.ready(clock.engine), clock.ready(f"{clock.engine}.input"))
+    start = clock.ready(clock.engine)
     there = _transfer(clock, unit, "input", start, -(-width * unit.input_bits // 8), chips, chips - 1)
     begin = latest(there, clock.ready(_arrays(clock)))
     end = clock.plus(begin, unit.mvm_ps, "mvm")
     clock.set(_arrays(clock), end)
+    clock.set(f"{clock.engine}.input", latest(clock.ready(f"{clock.engine}.input"), begin))  # the DACs' latch is free
     clock.set(f"{clock.engine}.done", latest(clock.ready(f"{clock.engine}.done"), end))
     clock.spend("crossbar", arrays * unit.crossbar_pj * PICO)
     clock.spend("adc", arrays * unit.columns * unit.phases * unit.adc_pj * PICO)
     clock.spend("dac", arrays * unit.rows * unit.phases * unit.dac_pj * PICO)
     clock.spend("local digital", arrays * unit.columns * unit.digital_pj * PICO)
-    clock.count("macs", width * np.asarray(o.outputs))
+    clock.count("macs", width * o.outputs)
     clock.count("array_mvms", arrays)
     clock.count("padded_macs", arrays * unit.rows * unit.columns)
 
 
 def accumulate(clock: Clock, o: Any, unit: ArrayTiming) -> None:
     """Add partial sums over row tiles, one addition a cycle for all columns, and send the sums to memory."""
-    width, chips = int(np.max(o.dst.elements)), int(np.max(o.chips))
+    width, chips = o.dst.elements, o.chips
     start = latest(clock.ready(clock.engine), clock.ready(_arrays(clock)))
     added = clock.plus(start, (o.row_tiles - 1 + (o.bias is not None)) * unit.accumulate_ps, "accumulate")
     clock.spend("accumulate", width * (o.row_tiles - 1 + (o.bias is not None)) * unit.accumulate_pj * PICO)

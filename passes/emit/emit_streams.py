@@ -29,6 +29,7 @@ from crossbank.dialects.location import node_names
 from crossbank.passes.capacity import Capacity, aligned, capacity_of
 from crossbank.passes.context import CompileContext
 from crossbank.passes.emit.summary import summary_of
+from crossbank.passes.lower.program_builder import MEMORY
 from crossbank.runtime import core_isa
 from crossbank.runtime.expr import Bounds, Expr, sanitise
 from crossbank.runtime.isa import Instruction
@@ -123,6 +124,7 @@ class _Emitter:
                 self.columns[op.block.data].values[op.sym_name.data] = _values(op)
         self.pools = Pools(blocks=list(self.blocks), tables=[n for n, op in self.blocks.items() if not _entry(op)])
         self.nodes: dict[str, int] = {"": 0}
+        self.tokens = 0
         self.ranges: dict[str, Bounds] = dict(self.capacity.ranges)
         for columns in self.columns.values():
             for name, values in columns.values.items():
@@ -150,7 +152,7 @@ class _Emitter:
             functions=self._functions(),
             blocks=blocks,
             tables={name: self._table(name) for name in self.pools.tables},
-            tokens=int(self.ctx.notes.get("tokens", 0)),
+            tokens=self.tokens,
             nodes=list(self.nodes),
             constants=self.weights.constants,
             states=tuple(self._state(op) for op in self.states),
@@ -239,6 +241,7 @@ class _Emitter:
                     for engine in self._engines(callee):
                         add(engine, core_isa.CALL, {"block": callee, "table": callee, **rows}, op)
                 case SignalOp():
+                    self.tokens = max(self.tokens, op.token.value.data + 1)
                     add(op.engine.data, core_isa.SIGNAL, {"token": op.token.value.data}, op)
                 case WaitOp():
                     add(op.engine.data, core_isa.WAIT, {"token": op.token.value.data}, op)
@@ -268,12 +271,17 @@ class _Emitter:
         return Table(name, tuple(columns.values), values)
 
     def _spaces(self) -> dict[str, Space]:
-        used = {**self.ctx.notes.get("memory", {}), CONST: self.weights.end}
+        used = {CONST: self.weights.end}
+        for buffer in self.buffers.values():
+            assert buffer.address is not None
+            end = buffer.address.value.data + aligned(Expr.of(buffer.size.data).constant)
+            used[buffer.space.data] = max(used.get(buffer.space.data, 0), end)
         spaces: dict[str, Space] = {}
         for name, number in SPACES.items():
-            capacity = self.ctx.system.memories.get(name, {}).get("capacity_bytes")
+            memory = self.ctx.system.memory_for("working") if name == MEMORY else None
+            capacity = memory["capacity_bytes"] * int(self.ctx.notes.get("groups", 1)) if memory else None
             spaces[name] = Space(
-                name, number, SPACE_KINDS[name], int(used.get(name, 0)), None if capacity is None else round(capacity)
+                name, number, SPACE_KINDS[name], used.get(name, 0), None if capacity is None else round(capacity)
             )
         return spaces
 

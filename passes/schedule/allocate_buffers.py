@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from xdsl.context import Context
@@ -12,6 +11,7 @@ from xdsl.passes import ModulePass
 from crossbank.dialects.imc import BlockOp, BufferOp
 from crossbank.passes.capacity import aligned
 from crossbank.passes.context import CompileContext
+from crossbank.passes.lower.program_builder import MEMORY
 from crossbank.passes.schedule.lifetimes import Lifetime, lifetimes
 from crossbank.runtime.expr import Expr
 from crossbank.runtime.program import ProgramError
@@ -73,13 +73,18 @@ def _meet(mine: list[Lifetime | None], others: list[Lifetime | None]) -> bool:
 
 
 def _check(ctx: CompileContext, space: str, used: int) -> None:
-    memory: Mapping[str, object] = ctx.system.memories.get(space, {})
-    capacity = memory.get("capacity_bytes")
-    if isinstance(capacity, int | float) and used > capacity:
+    """Take as many groups as the working memory needs; ProgramError CB0312 where the user allows fewer."""
+    memory = ctx.system.memory_for("working") if space == MEMORY else None
+    if memory is None:
+        return
+    each = int(memory["capacity_bytes"])
+    needed, allowed = -(-used // each), ctx.options.groups
+    if allowed is not None and needed > allowed:
         raise ProgramError(
             "CB0312",
-            f"buffers need {used} bytes of {space} at context {ctx.options.context} and batch "
-            f"{ctx.options.max_batch}; {ctx.system.name} has {round(capacity)}",
+            f"buffers and caches need {used} bytes at context {ctx.options.context} and batch {ctx.options.max_batch}; "
+            f"the {memory['name']} of {allowed} {ctx.system.group.get('name', 'group')}(s) has {allowed * each}",
             ctx.model_name,
-            "compile with a smaller --context or --max-batch",
+            f"let the compiler choose --chips auto ({needed}), or give a smaller --context or --max-batch",
         )
+    ctx.notes["groups"] = max(int(ctx.notes.get("groups", 1)), needed)
