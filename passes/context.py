@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from xdsl.context import Context
 
+from crossbank.runtime.numerics import dtype_of
 from crossbank.runtime.program import ProgramError
 from crossbank.runtime.tensors import TensorEntry, TensorStore
 
@@ -32,7 +34,10 @@ class CompileOptions:
 
 
 class CompileContext(Context):
-    """xDSL's context with the target and the tensors; `notes` collects what phases report for the summary."""
+    """xDSL's context with the target and the tensors.
+
+    `notes` collects what phases report for the summary and for later phases: plain values, ready for JSON.
+    """
 
     def __init__(self, system: System | None = None, backends: Mapping[str, Backend] | None = None) -> None:
         super().__init__()
@@ -68,20 +73,31 @@ class CompileContext(Context):
         return name
 
     def save_tables(self, folder: Path) -> None:
-        """Write every table to `folder`/tables/<name>.npy."""
-        if self.tables:
-            (folder / "tables").mkdir(parents=True, exist_ok=True)
+        """Write every table to `folder`/tables/<name>.npy, and the notes to notes.json beside them.
+
+        What numpy has no type for (bfloat16 …) is written as bytes to <name>.<type>.npy.
+        """
+        (folder / "tables").mkdir(parents=True, exist_ok=True)
+        (folder / "tables" / "notes.json").write_text(json.dumps(self.notes, default=str), encoding="utf-8")
         for name, array in self.tables.items():
-            path = folder / "tables" / f"{name}.npy"
+            extended = array.dtype.kind == "V"
+            path = folder / "tables" / (f"{name}.{array.dtype.name}.npy" if extended else f"{name}.npy")
             if not path.exists():
-                np.save(path, array, allow_pickle=False)
+                np.save(path, array[..., None].view(np.uint8) if extended else array, allow_pickle=False)
 
     def load_tables(self, folder: Path) -> None:
-        """Read every table that was saved to `folder`; ProgramError CB0112 for one whose content is not what its name says."""
+        """Read what was saved to `folder`; ProgramError CB0112 for a table whose content is not what its name says."""
+        notes = folder / "tables" / "notes.json"
+        if notes.exists():
+            self.notes.update(json.loads(notes.read_text(encoding="utf-8")))
         for path in sorted((folder / "tables").glob("*.npy")):
+            name, *extended = path.stem.split(".")
             try:
-                name = self.keep_table(np.load(path, allow_pickle=False))
+                array: NDArray[Any] = np.load(path, allow_pickle=False)
+                if extended:
+                    array = array.view(dtype_of(extended[0]))[..., 0]
+                found = self.keep_table(array)
             except (OSError, ValueError) as error:
                 raise ProgramError("CB0112", f"not a table: {error}", str(path)) from error
-            if name != path.stem:
+            if found != name:
                 raise ProgramError("CB0112", "the table has been changed", str(path), "write the dump again")

@@ -30,15 +30,15 @@ SHOWN_REFUSALS = 20
 
 @dataclass
 class EngineShare:
-    """What the engines of one kind got: operations of all calls, MACs as an expression, bytes of the weights read."""
+    """What the engines of one kind got: operations of all calls, MACs as an expression, bytes of each weight read."""
 
     nodes: int = 0
     macs: Expr = ZERO
     weights: dict[str, int] = field(default_factory=dict[str, int])
 
-    @property
-    def weight_bytes(self) -> int:
-        return sum(self.weights.values())
+    def as_dict(self) -> dict[str, Any]:
+        """The share as a note."""
+        return {"nodes": self.nodes, "macs": str(self.macs), "weight_bytes": sum(self.weights.values())}
 
 
 def calls_of(module: ModuleOp) -> dict[str, int]:
@@ -105,7 +105,7 @@ class AssignEnginesPass(ModulePass):
                 where=ctx.model_name,
                 help="add an engine of kind host to the system file: it runs any ONNX operator",
             )
-        ctx.notes["engines"] = dict(shares)
+        ctx.notes["engines"] = {kind: share.as_dict() for kind, share in shares.items()}
         ctx.notes["host"] = fell
 
 

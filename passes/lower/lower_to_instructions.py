@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from xdsl.context import Context
 from xdsl.dialects.builtin import ArrayAttr, ModuleOp, StringAttr
@@ -73,7 +74,7 @@ def _names(func: FuncOp, attribute: str, count: int) -> list[str]:
     """The ONNX names of a function's arguments or results."""
     found = func.attributes.get(attribute)
     if isinstance(found, ArrayAttr):
-        names = [name.data for name in found.data if isinstance(name, StringAttr)]
+        names = [name.data for name in cast("ArrayAttr[StringAttr]", found)]
         if len(names) == count:
             return names
     return [f"{attribute.split('_')[0]}{i}" for i in range(count)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from xdsl.dialects.builtin import ArrayAttr, BoolAttr, DictionaryAttr, IntegerAttr, StringAttr, i64
 from xdsl.ir import Attribute, Operation
 
@@ -68,9 +70,8 @@ def _pair(values: tuple[int, int]) -> Attribute:
 
 
 def _two(attribute: Attribute) -> tuple[int, int]:
-    assert isinstance(attribute, ArrayAttr)
-    first, second = (_integer(entry) for entry in attribute.data)
-    return first, second
+    first, second = cast("ArrayAttr[IntegerAttr]", attribute)
+    return first.value.data, second.value.data
 
 
 def _integer(attribute: Attribute) -> int:
