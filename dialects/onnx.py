@@ -241,19 +241,31 @@ _DENSE = frozenset(
 def dense(values: NDArray[Any]) -> DenseIntOrFPElementsAttr[Any] | BlobAttr:
     """An attribute that holds an array."""
     data = np.asarray(values, order="C")
-    if data.dtype.name not in _DENSE or (data.dtype.kind == "f" and not np.isfinite(data).all()):
+    if data.dtype.name not in _DENSE or (data.dtype.kind == "f" and not all(map(_decimal, data.reshape(-1)))):
         shape = ArrayAttr([IntegerAttr(dim, i64) for dim in values.shape])
         return BlobAttr(StringAttr(data.dtype.name), shape, StringAttr(data.tobytes().hex()))
+    if data.dtype == bool:
+        data = np.where(data, np.int8(-1), np.int8(0))  # an i1 that is true reads back as -1
     return DenseIntOrFPElementsAttr(  # pyright: ignore[reportUnknownVariableType]
-        TensorType(element_of(data.dtype.name), values.shape),  # pyright: ignore[reportArgumentType]
+        TensorType(element_of(values.dtype.name), values.shape),  # pyright: ignore[reportArgumentType]
         Bytes(data.tobytes()),
     )
+
+
+def _decimal(value: np.floating[Any]) -> bool:
+    """Whether xDSL prints a float of `dense<>` in decimal: it can't read back those that it prints in hexadecimal."""
+    if not np.isfinite(value):
+        return False
+    digits = {np.dtype(np.float32): ".9g", np.dtype(np.float64): ".17g"}.get(value.dtype, "")
+    return type(value)(f"{value:.5e}") == value or "." in (f"{value:{digits}}" if digits else repr(float(value)))
 
 
 def array_of(attribute: DenseIntOrFPElementsAttr[Any] | BlobAttr) -> NDArray[Any]:
     """The array that an attribute holds."""
     if isinstance(attribute, BlobAttr):
         return attribute.array()
+    if attribute.type.element_type == element_of("bool"):
+        return (np.frombuffer(attribute.data.data, np.int8) != 0).reshape(attribute.get_shape())
     dtype = numpy_dtype(dtype_of(attribute.type))
     return np.frombuffer(attribute.data.data, dtype=dtype).reshape(attribute.get_shape())
 
