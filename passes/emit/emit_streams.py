@@ -30,7 +30,6 @@ from crossbank.passes.capacity import Capacity, aligned, capacity_of
 from crossbank.passes.context import CompileContext
 from crossbank.passes.emit.summary import summary_of
 from crossbank.passes.lower.program_builder import MEMORY
-from crossbank.passes.lower.program_builder import MEMORY
 from crossbank.runtime import core_isa
 from crossbank.runtime.expr import Bounds, Expr, sanitise
 from crossbank.runtime.isa import Instruction
