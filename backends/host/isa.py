@@ -1,12 +1,13 @@
 """The instruction set of a host processor: a piece of an ONNX graph, run by onnxruntime.
 
 The piece travels in the program as the bytes of an ONNX model with inputs i0, i1 … and outputs o0, o1 …; an instruction
-has room for seven tensors beside it, so there is one for each number of results.
+has room for seven tensors beside it, so there is one for each number of results, and `feed` for further inputs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -22,18 +23,19 @@ MOST_RESULTS = 4
 
 
 class Unit:
-    """The onnxruntime sessions of a host, by the bytes of their models."""
+    """The onnxruntime sessions of a host, by the bytes of their models, and the inputs fed ahead of the next run."""
 
     def __init__(self) -> None:
+        self.fed: list[NDArray[Any]] = []
         self._sessions: dict[bytes, Any] = {}
 
     def session(self, model: bytes) -> Any:
         """The session of a model; ProgramError CB0571 where onnxruntime refuses it."""
         if model not in self._sessions:
-            import onnxruntime
-
-            options: Any = onnxruntime.SessionOptions()  # pyright: ignore[reportUnknownMemberType]
+            onnxruntime: Any = import_module("onnxruntime")
+            options = onnxruntime.SessionOptions()
             options.log_severity_level = 3
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
             try:
                 self._sessions[model] = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
             except Exception as error:
@@ -49,16 +51,25 @@ def _make_unit(config: Mapping[str, Any], machine: object) -> Unit:
     return Unit()
 
 
+def _given(o: Any, names: list[str]) -> list[NDArray[Any]]:
+    tensors = [getattr(o, name) for name in names]
+    return [np.array(t[0], order="C") for t in tensors if t is not None]
+
+
+FEEDS = [f"in{i}" for i in range(TENSORS)]
+
+
+def _feed(unit: Unit, o: Any) -> None:
+    unit.fed += _given(o, FEEDS)
+
+
 def _run(results: int) -> Any:
     sources = [f"in{i}" for i in range(TENSORS - results)]
     names = [f"out{i}" for i in range(results)]
 
     def execute(unit: Unit, o: Any) -> None:
-        feeds: dict[str, NDArray[Any]] = {}
-        for i, name in enumerate(sources):
-            tensor = getattr(o, name)
-            if tensor is not None:
-                feeds[f"i{i}"] = np.ascontiguousarray(tensor[0]).reshape(tensor.shape[1:])
+        feeds = {f"i{i}": tensor for i, tensor in enumerate(unit.fed + _given(o, sources))}
+        unit.fed = []
         session = unit.session(o.model[0].tobytes())
         try:
             found = session.run([f"o{i}" for i in range(results)], feeds)
@@ -88,6 +99,15 @@ ISA = InstructionSet(
     make_cost_unit=Roofline.of,
     sources=SOURCES,
 )
+ISA.define(
+    "feed",
+    MOST_RESULTS + 1,
+    [reads(name, optional=True) for name in FEEDS],
+    "Take inputs of the next run, which come before its own.",
+    _feed,
+    charged(FEEDS, lambda o: Work()),
+    barrier=True,
+)
 for _results in range(1, MOST_RESULTS + 1):
     _fields = [
         reads("model", "uint8: a serialised ONNX model"),
@@ -98,7 +118,9 @@ for _results in range(1, MOST_RESULTS + 1):
         f"run{_results}",
         _results,
         _fields,
-        f"Run a model with {_results} output{'s' if _results > 1 else ''} and at most {TENSORS - _results} inputs.",
+        f"Run a model with {_results} output{'s' if _results > 1 else ''}; its last inputs, up to "
+        f"{TENSORS - _results}, are operands.",
         _run(_results),
         charged([field.name for field in _fields[1:]], lambda o: Work()),
+        barrier=True,
     )

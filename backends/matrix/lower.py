@@ -7,7 +7,7 @@ from xdsl.ir import Operation
 from crossbank.backends.interface import Lowering
 from crossbank.backends.matrix.isa import ISA
 from crossbank.backends.simd.lower import handler_name, judge
-from crossbank.backends.simd.lower_llm import keys_and_values, refuses_attention
+from crossbank.backends.simd.lower_llm import attention_result, keys_and_values, refuses_attention
 from crossbank.backends.simd.lower_rows import add_scaled, product_views
 from crossbank.backends.simd.views import padded, remade, swapped
 from crossbank.backends.simd.writer import Handler, Writer
@@ -85,7 +85,7 @@ def _attention(w: Writer) -> None:
     q = w.to.view(op.q)
     w.emit(
         "attention",
-        dst=w.result(),
+        dst=attention_result(w),
         q=q,
         k=keys,
         v=values,

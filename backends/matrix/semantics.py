@@ -57,7 +57,8 @@ def gemm(unit: Unit, o: Any) -> None:
         if o.bias is not None:
             value += o.bias
         return
-    value = product(x, w).reshape(dst.shape)
+    value = product(x, w)
+    value = value.reshape(-1 if len(dst) > 1 else 1, *dst.shape[1:])
     if o.bias is not None:
         bias = wide(o.bias)
         value = value + bias.reshape(bias.shape[0], *(1,) * (value.ndim - 2), bias.shape[-1])
@@ -77,7 +78,8 @@ def matmul(unit: Unit, o: Any) -> None:
 def attention(unit: Unit, o: Any) -> None:
     """dst = softmax(cap(scale * q kᵀ) + mask) v, head h of q with head h // (H/G) of k and v."""
     q, k, v, mask, dst = wide(o.q), wide(o.k), wide(o.v), o.mask, o.dst
-    lanes, batch, heads, rows, width = q.shape
+    lanes, (batch, heads, rows, width) = len(dst), q.shape[1:]
+    q = np.broadcast_to(q, (lanes, batch, heads, rows, width))
     groups, tokens = k.shape[2], k.shape[3]
     share = heads // groups
     if rows == 0 or batch == 0:

@@ -229,9 +229,7 @@ def gated(unit: object, o: Any) -> None:
     """dst = op(gate) * up."""
     function, dst, gate, up = ACTIVATIONS[o.op], o.dst, o.gate, o.up
     if gate.size <= BLOCK or not _flat(dst, gate, up) or up.shape != gate.shape:
-        value = function(wide(gate), o.alpha, o.beta)
-        value *= wide(up)
-        dst[...] = value
+        dst[...] = function(wide(gate), o.alpha, o.beta) * wide(up)
         return
     dst, gate, up = dst.reshape(-1), gate.reshape(-1), up.reshape(-1)
     for i in range(0, gate.size, BLOCK):
@@ -265,12 +263,12 @@ def dequantize(unit: object, o: Any) -> None:
 def dynamic_quantize(unit: object, o: Any) -> None:
     """Quantise src to uint8 with the range of src itself (DynamicQuantizeLinear of ONNX)."""
     src = wide(o.src)
-    axes = tuple(range(1, src.ndim))
+    axes: tuple[int, ...] = tuple(range(1, src.ndim))
     high = np.maximum.reduce(src, axis=axes, keepdims=True, initial=0.0)
     low = np.minimum.reduce(src, axis=axes, keepdims=True, initial=0.0)
     scale = np.asarray((high - low) / np.float32(255), np.float32)
     scale[scale == 0] = 1
     zero = np.clip(np.rint(-low / scale), 0, 255)
     o.dst[...] = np.clip(np.rint(src / scale) + zero, 0, 255).astype(np.uint8)
-    o.scale[...] = scale.reshape(o.scale.shape)
-    o.zero[...] = zero.reshape(o.zero.shape).astype(np.uint8)
+    o.scale[...] = scale.reshape(len(src), *o.scale.shape[1:])
+    o.zero[...] = zero.reshape(len(src), *o.zero.shape[1:]).astype(np.uint8)

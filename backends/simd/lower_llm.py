@@ -5,7 +5,7 @@ from __future__ import annotations
 from xdsl.ir import Operation
 
 from crossbank.backends.simd.cache import append
-from crossbank.backends.simd.views import at, expanded, padded, remade, split, swapped
+from crossbank.backends.simd.views import at, expanded, padded, permuted, remade, split, swapped
 from crossbank.backends.simd.writer import Handler, Writer
 from crossbank.dialects import llm
 from crossbank.dialects.imc import ViewAttr
@@ -83,6 +83,14 @@ def keys_and_values(w: Writer, op: llm.AttentionOp, engine: str) -> tuple[ViewAt
     return append(w.to, engine, op.cache.root_reference.data, keys, values)
 
 
+def attention_result(w: Writer) -> ViewAttr:
+    """A buffer for the result [B, H, S, Dv] that lies as [B, S, H, Dv], as what follows wants it."""
+    batch, heads, rows, width = w.shape
+    dst = permuted(w.to.scratch(w.dtype, [batch, rows, heads, width]), [0, 2, 1, 3])
+    w.bind(dst)
+    return dst
+
+
 def _row(view: ViewAttr, batch: Expr, token: Expr) -> ViewAttr:
     """[H, X] of one sequence and token of a tensor [B, H, S, X]; dimensions of 1 repeat."""
     picks = [ZERO if dim == ONE else index for dim, index in zip(view.shape_exprs, (batch, ZERO, token), strict=False)]
@@ -99,7 +107,7 @@ def _attention(w: Writer) -> None:
     op = w.op
     assert isinstance(op, llm.AttentionOp)
     keys, values = keys_and_values(w, op, w.engine)
-    q, dst = w.to.view(op.q), w.result()
+    q, dst = w.to.view(op.q), attention_result(w)
     mask = None if op.mask is None else padded(w.to.view(op.mask), 4)
     batch, heads, rows, _ = q.shape_exprs
     groups, tokens = keys.shape_exprs[1:3]

@@ -70,15 +70,14 @@ def gather(unit: object, o: Any) -> None:
     if len(table) == 1 and len(indices) == 1:
         o.dst[...] = table[0][indices[0]]
         return
-    lanes = max(len(table), len(indices))
-    lane = positions(len(table)) if len(table) > 1 else np.zeros(lanes, np.int64)
-    o.dst[...] = table[lane.reshape(-1, *(1,) * (indices.ndim - 1)), indices]
+    lane = positions(len(table)).reshape(-1, *(1,) * (indices.ndim - 1))
+    o.dst[...] = table[lane, indices]
 
 
 def gather_nd(unit: object, o: Any) -> None:
     """dst[b, i…] = data[b, *indices[b, i…, :]], b over the first `batch` axes."""
     data, indices, batch = o.data, o.indices, int(np.max(o.batch)) + 1
-    lead = indices.shape[:batch]
+    lead = (len(data), *indices.shape[1:batch])
     grid: list[Array] = [positions(n).reshape(-1, *(1,) * (indices.ndim - 2 - i)) for i, n in enumerate(lead)]
     for axis in range(indices.shape[-1]):
         _checked(indices[..., axis], data.shape[batch + axis], "gather_nd")
@@ -88,7 +87,7 @@ def gather_nd(unit: object, o: Any) -> None:
 def gather_elements(unit: object, o: Any) -> None:
     """dst[…, j] = src[…, indices[…, j]]; indices may be shorter than src in the other axes."""
     indices = _checked(o.indices, o.src.shape[-1], "gather_elements")
-    src = o.src[tuple(slice(n) for n in indices.shape[:-1])]
+    src = o.src[(slice(None), *(slice(n) for n in indices.shape[1:-1]))]
     o.dst[...] = np.take_along_axis(src, indices, axis=-1)
 
 
@@ -115,14 +114,14 @@ def scatter_nd(unit: object, o: Any) -> None:
     dst, indices = o.dst, o.indices
     for axis in range(indices.shape[-1]):
         _checked(indices[..., axis], dst.shape[1 + axis], "scatter_nd")
-    lane = positions(len(indices)).reshape(-1, *(1,) * (indices.ndim - 2))
+    lane = positions(len(dst)).reshape(-1, *(1,) * (indices.ndim - 2))
     _scatter(dst, (lane, *np.moveaxis(indices, -1, 0)), o.values, o.op)
 
 
 def scatter_elements(unit: object, o: Any) -> None:
     """dst[…, indices[…, j]] op= values[…, j]; indices may be shorter than dst in the other axes."""
     indices = _checked(o.indices, o.dst.shape[-1], "scatter_elements")
-    grid = np.ogrid[tuple(slice(n) for n in indices.shape)]
+    grid = np.ogrid[tuple(slice(n) for n in (len(o.dst), *indices.shape[1:]))]
     _scatter(o.dst, (*grid[:-1], indices), o.values, o.op)
 
 

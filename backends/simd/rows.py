@@ -101,7 +101,7 @@ def softmax(unit: object, o: Any) -> None:
 
 def mask_softmax(unit: object, o: Any) -> None:
     """dst = softmax(cap(scale * src) + mask) over the last axis, columns from `limit` on hidden."""
-    scores = np.array(wide(o.src))
+    scores = np.array(np.broadcast_to(wide(o.src), o.dst.shape))
     columns = positions(scores.shape[-1])
     limit = np.asarray(o.limit).reshape(-1, *(1,) * (scores.ndim - 1))
     hidden: Array | None = columns >= limit if (limit < scores.shape[-1]).any() else None
@@ -125,7 +125,7 @@ def layer_norm(unit: object, o: Any) -> None:
         y = _scaled(y, o.weight)
     if o.bias is not None:
         bias = wide(o.bias)
-        y = np.add(y, bias, out=y if bias.dtype == y.dtype else None)
+        y = np.add(y, bias, out=y if _fits(bias, y) else None)
     o.dst[...] = y
     if o.mean is not None:
         o.mean[...] = mean.reshape(o.mean.shape)
@@ -140,7 +140,12 @@ def _inverse_root(x: Array) -> Array:
 
 def _scaled(y: Array, weight: Array) -> Array:
     weight = wide(weight)
-    return np.multiply(y, weight, out=y if weight.dtype == y.dtype else None)
+    return np.multiply(y, weight, out=y if _fits(weight, y) else None)
+
+
+def _fits(other: Array, y: Array) -> bool:
+    """Whether a result of both operands can take the place of the second."""
+    return other.dtype == y.dtype and len(other) in (1, len(y))
 
 
 def rms_norm(unit: object, o: Any) -> None:
@@ -158,7 +163,7 @@ def rotary(unit: object, o: Any) -> None:
     """Rotate pairs of the first `width` features of src by angles; the others pass through."""
     src, cos, sin, width = wide(o.src), wide(o.cos), wide(o.sin), int(np.max(o.width))
     half = width // 2
-    y = np.empty(src.shape, np.result_type(src, cos))
+    y = np.empty((max(len(src), len(cos), len(sin)), *src.shape[1:]), np.result_type(src, cos))
     if o.interleaved:
         first, second = src[..., 0:width:2], src[..., 1:width:2]
         out_first, out_second = y[..., 0:width:2], y[..., 1:width:2]

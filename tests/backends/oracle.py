@@ -75,7 +75,7 @@ def check(
     layout: str = "contiguous",
     **attributes: Any,
 ) -> list[str]:
-    """Lower a node, run it, compare with onnxruntime; inputs at positions `known` are constants. Gives the mnemonics."""
+    """Compare a node with onnxruntime; inputs at positions `known` are constants. Gives the mnemonics emitted."""
     inputs = [None if x is None else np.asarray(x) for x in inputs]
     expected = run_node(op_type, inputs, opset, outputs, domain, **attributes)
     to = Recorder()

@@ -16,7 +16,17 @@ def _ints(*values: int) -> np.ndarray:
     return np.asarray(values, np.int64)
 
 
-REDUCTIONS = "ReduceSum ReduceMean ReduceMax ReduceMin ReduceProd ReduceSumSquare ReduceL1 ReduceL2 ReduceLogSumExp".split()
+REDUCTIONS = [
+    "ReduceSum",
+    "ReduceMean",
+    "ReduceMax",
+    "ReduceMin",
+    "ReduceProd",
+    "ReduceSumSquare",
+    "ReduceL1",
+    "ReduceL2",
+    "ReduceLogSumExp",
+]
 
 
 @pytest.mark.parametrize("layout", ["contiguous", "strided"])
@@ -77,7 +87,14 @@ def test_root_mean_square_norms() -> None:
     check("SkipSimplifiedLayerNormalization", [x, skip, weight], domain="com.microsoft", epsilon=1e-5)
 
 
-SHAPES = [((3, 4), (4, 5)), ((2, 3, 4), (4, 5)), ((2, 1, 3, 4), (6, 4, 5)), ((4,), (4, 5)), ((2, 3, 4), (4,)), ((0, 4), (4, 5))]
+SHAPES = [
+    ((3, 4), (4, 5)),
+    ((2, 3, 4), (4, 5)),
+    ((2, 1, 3, 4), (6, 4, 5)),
+    ((4,), (4, 5)),
+    ((2, 3, 4), (4,)),
+    ((0, 4), (4, 5)),
+]
 
 
 @pytest.mark.parametrize("engine", ["simd", "matrix"])

@@ -96,7 +96,8 @@ def test_made_from_shapes() -> None:
 
 def _dims_value(*texts: str) -> Any:
     op = onnx.DimsValueOp.create(
-        properties={"value": ArrayAttr([StringAttr(text) for text in texts])}, result_types=[tensor("int64", [len(texts)])]
+        properties={"value": ArrayAttr([StringAttr(text) for text in texts])},
+        result_types=[tensor("int64", [len(texts)])],
     )
     return op.results[0]
 
@@ -106,7 +107,10 @@ def test_symbolic_shapes() -> None:
     x = _normal(2, 7, 6)
     value = to.argument(x, ["batch", "past + seq", 6])
     sliced = node(
-        "Slice", [value, _dims_value("past"), _dims_value("past + seq"), constant([1])], [x], shapes=[["batch", "seq", 6]]
+        "Slice",
+        [value, _dims_value("past"), _dims_value("past + seq"), constant([1])],
+        [x],
+        shapes=[["batch", "seq", 6]],
     )
     np.testing.assert_array_equal(to.lower(sliced)[0], x[:, 3:])
     shaped = node("Reshape", [sliced.results[0], _dims_value("batch*seq", "2", "3")], [x], shapes=[["batch*seq", 2, 3]])
