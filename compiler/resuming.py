@@ -9,7 +9,8 @@ from xdsl.dialects.builtin import Builtin, ModuleOp
 from xdsl.dialects.func import Func
 from xdsl.parser import Parser
 from xdsl.passes import ModulePass, PassPipeline
-from xdsl.utils.exceptions import ParseError, PassFailedException, VerifyException
+from xdsl.utils.arg_spec import parse_pipeline
+from xdsl.utils.exceptions import ArgSpecParseError, ParseError, PassFailedException, VerifyException
 
 from crossbank.backends.system import suggestion
 from crossbank.compiler.driver import Compilation, finish, make_context, print_module
@@ -77,13 +78,11 @@ def _restore_tables(ctx: CompileContext, where: Path) -> None:
 
 
 def _pipeline(text: str, known: dict[str, type[ModulePass]]) -> tuple[ModulePass, ...]:
-    from xdsl.utils.parse_pipeline import PassPipelineParseError, parse_pipeline
-
     if not text:
         return ()
     try:
         specs = list(parse_pipeline(text))
-    except PassPipelineParseError as error:
+    except ArgSpecParseError as error:
         raise ProgramError("CB0111", f"can't read passes {text!r}: {error}", help="write a,b{option=1},c") from error
     items: list[ModulePass] = []
     for spec in specs:

@@ -42,6 +42,7 @@ from crossbank.runtime.tensors import FileRange, TensorEntry, TensorStore
 
 MANIFEST = "manifest.json"
 WEIGHTS = "weights.safetensors"
+SUFFIX = ".cbk"
 ALIGNMENT = 64
 MAX_MANIFEST_BYTES = 256 << 20
 _SAFETENSORS = {
@@ -155,12 +156,17 @@ def _members(code: Code) -> dict[str, bytes]:
     return files
 
 
+def _is_embedded(data: object) -> bool:
+    """Whether a tensor goes into the file: one in memory, or one that another program holds."""
+    return isinstance(data, np.ndarray) or (isinstance(data, FileRange) and data.path.suffix == SUFFIX)
+
+
 def _constants(code: Code, tensors: TensorStore, folder: Path) -> dict[str, _Constant]:
     found: dict[str, _Constant] = {}
     for name, constant in code.constants.items():
         data = tensors.entry(name).data
         entry = _Constant(constant.dtype, list(constant.shape), constant.address, present=data is not None)
-        if isinstance(data, FileRange):
+        if isinstance(data, FileRange) and not _is_embedded(data):
             entry.file = os.path.relpath(data.path.resolve(), folder)
             entry.offset, entry.length = data.offset, data.length
         found[name] = entry
@@ -169,7 +175,7 @@ def _constants(code: Code, tensors: TensorStore, folder: Path) -> dict[str, _Con
 
 def _write_weights(archive: zipfile.ZipFile, code: Code, tensors: TensorStore) -> None:
     """Stream the tensors that are in memory into a safetensors member whose data starts on an aligned file offset."""
-    embedded = [name for name in code.constants if isinstance(tensors.entry(name).data, np.ndarray)]
+    embedded = [name for name in code.constants if _is_embedded(tensors.entry(name).data)]
     header: dict[str, Any] = {}
     position = 0
     for name in embedded:

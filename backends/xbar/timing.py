@@ -14,7 +14,7 @@ from crossbank.runtime.clock import Clock, latest
 
 PICO = 1e-12
 SOURCES: Mapping[str, tuple[str, ...]] = {
-    "mvm": ("timing.mvm_1phase_ps", "timing.mvm_4phase_ps", "organisation.phases"),
+    "mvm": ("timing.mvm_1phase_ps", "timing.mvm_4phase_ps"),
     "crossbar": ("energy.crossbar_pj_per_mvm",),
     "adc": ("energy.adc_pj_per_conversion",),
     "dac": ("energy.dac_pj_per_conversion",),

@@ -91,7 +91,7 @@ def asm_command(
         text = source.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ProgramError("CB0114", f"can't read {source}: {error}") from error
-    made = Program(assemble(text, base.code), base.tensors)
+    made = Program(assemble(text), base.tensors)
     made.verify()
     made.save(output)
 

@@ -26,6 +26,7 @@ from crossbank.compiler.frontend.errors import (
     NOT_ONNX,
     SHAPE,
     TOO_LARGE,
+    TRUNCATED,
     UNDEFINED,
     UNKNOWN_OPS,
     UNSAFE_PATH,
@@ -76,6 +77,9 @@ class _Loader:
         proto = self.model.graph
         if not proto.output:
             raise self.fail(NOT_ONNX, "the graph has no outputs")
+        if missing := {_domain(node.domain) for node in proto.node} - self.opsets.keys():
+            name = min(missing) or "ai.onnx"
+            raise self.fail(TRUNCATED, f"the file states no opset version for {name}, whose operators it uses")
         if proto.sparse_initializer:
             raise self.fail(DTYPE, "sparse initializers aren't supported", proto.sparse_initializer[0].values.name)
         self._known_operators(proto)
