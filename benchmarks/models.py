@@ -1,0 +1,55 @@
+"""The models that benchmarks compile beside the sample, made on first use in the folder for models."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from benchmarks.bars import ROOT, Options
+
+EXPORTS = ROOT / "samples" / "export"
+
+
+def _made(path: Path, script: str, *arguments: str) -> Path:
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, str(EXPORTS / script), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            path.unlink(missing_ok=True)
+            raise RuntimeError(f"{script}: {done.stderr.strip().splitlines()[-1]}")
+    return path
+
+
+def gpt2_small(options: Options) -> Path:
+    """A model of GPT-2-small's shape with random weights; making it needs the extra `torch`."""
+    path = options.models / "gpt2-small.onnx"
+    return _made(path, "gpt2_small.py", str(path))
+
+
+def llama_70b(options: Options) -> Path:
+    """The graph of Llama-2-70B without weights."""
+    path = options.models / "llama-2-70b.onnx"
+    return _made(path, "llama_shape.py", "llama-2-70b", str(path))
+
+
+def linear(path: Path, rows: int, features_in: int, features_out: int) -> Path:
+    """One product y = x w with a weight (in, out) of normal values; x is (`rows`, in), or (tokens, in) for 0 rows."""
+    weight = np.random.default_rng(0).standard_normal((features_in, features_out), np.float32) * 0.02
+    count = rows or "sequence"
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "weight"], ["y"], name="product")],
+        "linear",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [count, features_in])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [count, features_out])],
+        [numpy_helper.from_array(weight, "weight")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    onnx.save(model, path)
+    return path
