@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -67,7 +69,7 @@ def test_ports_have_addresses_in_the_io_space(code: Code) -> None:
 
 def test_constants_do_not_overlap(code: Code) -> None:
     ends = sorted((entry.address, entry.address + entry.size_bytes) for entry in code.constants.values())
-    assert all(stop <= start for (_, stop), (start, _) in zip(ends, ends[1:], strict=False))
+    assert all(stop <= start for (_, stop), (start, _) in itertools.pairwise(ends))
     assert len(ends) == 4
 
 

@@ -71,7 +71,8 @@ def test_lowered_ir_parses_back() -> None:
 
 
 EACH = """
-func.func @main(%a : tensor<4xf32>, %b : tensor<4xf32>, %c : tensor<4xf32>) -> (tensor<4xf32>, tensor<4xf32>, tensor<4xf32>)
+func.func @main(%a : tensor<4xf32>, %b : tensor<4xf32>, %c : tensor<4xf32>)
+    -> (tensor<4xf32>, tensor<4xf32>, tensor<4xf32>)
     attributes {input_names = ["a", "b", "c"], output_names = ["last", "p", "q"]} {
   %0, %1, %2 = "imc.repeat"(%a, %b, %c) <{callee = @layer, count = 2 : i64, operandSegmentSizes = array<i32: 1, 0, 2>,
     resultSegmentSizes = array<i32: 1, 2>}>
