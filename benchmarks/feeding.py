@@ -27,9 +27,7 @@ def step_feeds(inputs: Sequence[Any], ids: NDArray[np.int64], past: Mapping[str,
         elif entry.name == "position_ids":
             feeds[entry.name] = np.tile(np.arange(before, before + tokens), (batch, 1))
         else:
-            feeds[entry.name] = past.get(
-                entry.name, np.zeros((batch, entry.shape[1], 0, entry.shape[3]), np.float32)
-            )
+            feeds[entry.name] = past.get(entry.name, np.zeros((batch, entry.shape[1], 0, entry.shape[3]), np.float32))
     return feeds
 
 

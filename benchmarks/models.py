@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from runpy import run_path
 
 import numpy as np
 import onnx
@@ -15,27 +17,28 @@ from benchmarks.bars import ROOT, Options
 EXPORTS = ROOT / "samples" / "export"
 
 
-def _made(path: Path, script: str, *arguments: str) -> Path:
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, str(EXPORTS / script), *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            path.unlink(missing_ok=True)
-            raise RuntimeError(f"{script}: {done.stderr.strip().splitlines()[-1]}")
-    return path
-
-
 def gpt2_small(options: Options) -> Path:
     """A model of GPT-2-small's shape with random weights; making it needs the extra `torch`."""
     path = options.models / "gpt2-small.onnx"
-    return _made(path, "gpt2_small.py", str(path))
+    if not path.exists():
+        options.models.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, str(EXPORTS / "gpt2_small.py"), str(path)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            path.unlink(missing_ok=True)
+            raise RuntimeError(f"samples/export/gpt2_small.py: {done.stderr.strip().splitlines()[-1]}")
+    return path
 
 
-def llama_70b(options: Options) -> Path:
-    """The graph of Llama-2-70B without weights."""
-    path = options.models / "llama-2-70b.onnx"
-    return _made(path, "llama_shape.py", "llama-2-70b", str(path))
+def llama_70b(options: Options, layers: int = 80) -> Path:
+    """The graph of Llama-2-70B without weights, or of its first layers."""
+    path = options.models / f"llama-2-70b-{layers}.onnx"
+    if not path.exists():
+        options.models.mkdir(parents=True, exist_ok=True)
+        export = run_path(str(EXPORTS / "llama_shape.py"))
+        shape = replace(export["SHAPES"]["llama-2-70b"], layers=layers)
+        onnx.save(export["llama_graph"](shape, TensorProto.FLOAT, f"{path.name}.data"), path)
+    return path
 
 
 def linear(path: Path, rows: int, features_in: int, features_out: int) -> Path:
