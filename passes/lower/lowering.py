@@ -236,7 +236,9 @@ class LoweringContext:
         if self._setup_rows is None:
             block = self.builder.block(f"setup_{self.block}", self.calls, entry=False)
             self._setup_rows = LoweringContext(self.builder, block)
+            self.setup_block.source = self.source
             self.setup_block.call(self._setup_rows.block, self.calls)
+            self.setup_block.source = None
         for name in _symbols(operands) & self.builder.param_values.keys():
             if name not in self._setup_params:
                 self._setup_params[name] = self._setup_rows.param(name, self.builder.param_values[name])

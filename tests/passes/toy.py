@@ -73,7 +73,7 @@ class Vector:
     def lower(self, op: Operation, engine: EngineSpec, to: Any) -> None:
         if op.name == "onnx.Reshape":
             source = to.view(op.operands[0])
-            to.bind(op.results[0], type(source).of(source.buffer.data, source.dtype.data, shape_of(op.results[0])))
+            to.bind(op.results[0], ViewAttr.of(source.buffer.data, source.dtype.data, shape_of(op.results[0])))
         elif isinstance(op, ActivationOp):
             to.emit(engine.name, "act", dst=to.result(op.y), src=to.view(op.x), op=op.activation.data, scale=1.0)
         else:
@@ -103,10 +103,10 @@ class Matrix:
         to.emit(engine.name, "mul", dst=to.result(op.y), x=to.view(op.x), unit=unit, bias=None)
 
 
-def context(**options: Any) -> CompileContext:
+def context(context: int = 16, max_batch: int = 2, groups: int | None = None) -> CompileContext:
     """A context of the toy system with all dialects loaded."""
     ctx = CompileContext(read_system(SYSTEM, "toy"), {"simd": Vector(), "matrix": Matrix()})  # type: ignore[dict-item]
-    ctx.options = CompileOptions(**{"context": 16, "max_batch": 2, **options})
+    ctx.options = CompileOptions(context, max_batch, groups)
     ctx.model_name = "toy.onnx"
     ctx.load_dialect(Builtin)
     ctx.load_dialect(Func)
