@@ -103,7 +103,10 @@ def _grouped(view: ViewAttr, groups: Expr) -> ViewAttr:
 
 
 def _attention(w: Writer) -> None:
-    """Per query token, in parallel: scores of all heads in private memory, their softmax, the sum of values."""
+    """Per sequence, and per query token in parallel: scores of all heads in private memory, softmax, sum of values.
+
+    The sequences are a loop of their own, so that the trips of the parallel one share their keys and values.
+    """
     op = w.op
     assert isinstance(op, llm.AttentionOp)
     keys, values = keys_and_values(w, op, w.engine)
@@ -111,8 +114,7 @@ def _attention(w: Writer) -> None:
     mask = None if op.mask is None else padded(w.to.view(op.mask), 4)
     batch, heads, rows, _ = q.shape_exprs
     groups, tokens = keys.shape_exprs[1:3]
-    with w.to.loop(batch * rows, parallel=True) as trip:
-        b, s = trip // rows, trip % rows
+    with w.to.loop(batch) as b, w.to.loop(rows, parallel=True) as s:
         scores = w.to.scratch("float64" if w.dtype == "float64" else "float32", [heads, tokens], space="private")
         scores = _grouped(scores, groups)
         key, value = swapped(at(keys, 0, b)), at(values, 0, b)

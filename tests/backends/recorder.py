@@ -49,6 +49,7 @@ class Recorder:
         self.block, self.calls, self.dims = "main", 1, dims
         self.items: list[Any] = []
         self._body = self.items
+        self._loops = 0
         self._buffers: dict[str, NDArray[np.uint8]] = {}
         self._views: dict[SSAValue, ViewAttr] = {}
         self._units = {kind: backend.isa.make_unit({}, None) for kind, backend in BACKENDS.items()}
@@ -128,7 +129,8 @@ class Recorder:
 
     @contextmanager
     def loop(self, trips: int | Expr, parallel: bool = False) -> Generator[Expr]:
-        item = Repeated(f"i{len(self.items)}", Expr.of(trips), [])
+        self._loops += 1
+        item = Repeated(f"i{self._loops}", Expr.of(trips), [])
         outer, self._body = self._body, item.body
         yield Expr.symbol(item.counter)
         self._body = outer
