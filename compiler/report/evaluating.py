@@ -60,6 +60,17 @@ def _bits(logits: NDArray[Any], ids: NDArray[np.int64]) -> float:
     return float((log_sum - chosen).sum() / np.log(2))
 
 
+def greedy_reference(session: Any, prompt: list[int], new_tokens: int) -> list[int]:
+    """The tokens that onnxruntime generates greedily, the whole sequence anew for each (no cache to go wrong)."""
+    inputs = {i.name: (_ORT_TYPES.get(i.type, "float32"), tuple(i.shape)) for i in session.get_inputs()}
+    logits = session.get_outputs()[0].name
+    ids = list(prompt)
+    for _ in range(new_tokens):
+        feeds = feeds_for(np.array([ids], np.int64), inputs)
+        ids.append(int(session.run([logits], feeds)[0][0, -1].argmax()))
+    return ids[len(prompt) :]
+
+
 def bits_per_byte(
     run: Callable[[dict[str, NDArray[Any]]], NDArray[Any]], windows: NDArray[np.int64], inputs: Any, batch: int
 ) -> float:
