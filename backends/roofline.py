@@ -1,7 +1,8 @@
 """The cost of a digital engine whose numbers are a clock, widths and a bandwidth: compute and traffic overlap.
 
-An instruction takes `startup_cycles` and then the longer of its arithmetic and its traffic. A number that the engine's
-table lacks costs nothing, so an engine with an empty table is free.
+Where a layer lies on several groups (chips), the engine has `units` of itself, and an operation's independent rows (the
+heads of attention) are spread over them. An instruction takes `startup_cycles` and then the longer of its arithmetic
+and its traffic. A number that the engine's table lacks costs nothing, so an engine with an empty table is free.
 
     [engine.timing]  clock_ghz, startup_cycles, bandwidth_bytes_per_s, and cycles per result and lane, `lanes` at once:
                      cycles_per_simple (add, compare, copy), cycles_per_special (exp, tanh, division), cycles_per_mac;
@@ -41,11 +42,15 @@ PICO = 1e12
 
 @dataclass(frozen=True)
 class Work:
-    """What one instruction does: results by class, and products as (batch, rows, columns, depth) each int or array."""
+    """What one instruction does: results by class, and products as (batch, rows, columns, depth) each int or array.
+
+    `parts` is how many independent rows the simple and special results fall into; those of a product are its rows.
+    """
 
     simple: Any = 0
     special: Any = 0
     products: tuple[tuple[Any, Any, Any, Any], ...] = ()
+    parts: Any = 1
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,7 @@ class Roofline:
     mac_pj: float = 0.0
     byte_pj: float = 0.0
     startup_pj: float = 0.0
+    units: int = 1
 
     @staticmethod
     def of(config: Mapping[str, Any]) -> Roofline:
@@ -75,7 +81,11 @@ class Roofline:
         for section, keys in KEYS.items():
             table: Mapping[str, Any] = config.get(section, {})
             found |= {key: table[key] for key in keys if key in table}
-        return Roofline(**found)
+        return Roofline(**found, units=int(config.get("units", 1)))
+
+    def spread(self, parts: Any) -> Any:
+        """How many units share an operation of so many independent rows."""
+        return np.minimum(np.maximum(parts, 1), self.units) if self.units > 1 else 1
 
     def compute_ps(self, work: Work) -> Any:
         """The time of the arithmetic, in ps: an int, or int64 (steps,)."""
@@ -83,13 +93,15 @@ class Roofline:
             return 0
         cycles: Any = 0.0
         if self.lanes:
-            cycles = cycles + np.ceil(np.asarray(work.simple) / self.lanes) * self.cycles_per_simple
-            cycles = cycles + np.ceil(np.asarray(work.special) / self.lanes) * self.cycles_per_special
+            lanes = self.lanes * self.spread(work.parts)
+            cycles = cycles + np.ceil(np.asarray(work.simple) / lanes) * self.cycles_per_simple
+            cycles = cycles + np.ceil(np.asarray(work.special) / lanes) * self.cycles_per_special
         width = self.macs_per_cycle or self.lanes
         if width:
             for batch, rows, columns, depth in work.products:
                 padded = _up(rows, self.mac_rows) * _up(columns, self.mac_columns)
-                cycles = cycles + np.ceil(batch * padded * depth / width) * self.cycles_per_mac
+                shared = width * self.spread(batch * rows)
+                cycles = cycles + np.ceil(batch * padded * depth / shared) * self.cycles_per_mac
         return np.ceil(cycles * (1000.0 / self.clock_ghz)).astype(np.int64)
 
     def memory_ps(self, size_bytes: Any) -> Any:
@@ -104,7 +116,8 @@ class Roofline:
         startup_ps = round(self.startup_cycles * 1000.0 / self.clock_ghz) if self.clock_ghz else 0
         if startup_ps:
             start = clock.plus(start, startup_ps, "startup")
-        compute, memory = self.compute_ps(work), self.memory_ps(size_bytes)
+        rows = max((batch * rows for batch, rows, _, _ in work.products), default=work.parts, key=np.max)
+        compute, memory = self.compute_ps(work), self.memory_ps(size_bytes / self.spread(rows))
         bound = np.maximum(memory - compute, 0)
         if np.any(compute):
             start = clock.plus(start, compute, "compute")

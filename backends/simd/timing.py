@@ -59,7 +59,10 @@ def softmax(o: Any) -> Work:
 
 def mask_softmax(o: Any) -> Work:
     """A softmax, with scale and mask, and the cap where there is one."""
-    return Work(simple=o.src.elements * 6, special=o.src.elements * (2 if o.softcap else 1))
+    rows: Any = 1
+    for dim in o.src.shape[:-1]:
+        rows = rows * dim
+    return Work(simple=o.src.elements * 6, special=o.src.elements * (2 if o.softcap else 1), parts=rows)
 
 
 def layer_norm(o: Any) -> Work:

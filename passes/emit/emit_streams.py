@@ -133,14 +133,17 @@ class _Emitter:
     def code(self) -> Code:
         blocks = {name: self._block(name) for name in self.blocks}
         config = self.ctx.system.as_config()
-        config["group"] = {**config.get("group", {}), "count": self.ctx.notes.get("groups", 1)}
+        groups = int(self.ctx.notes.get("groups", 1))
+        config["group"] = {**config.get("group", {}), "count": groups}
+        layers = max((op.calls.value.data for op in self.blocks.values()), default=1)
+        units = {"units": -(-groups // max(layers, 1))} if groups > layers else {}
         registers = {name: self.ranges[name] for name in self.pools.registers}
         registers.update({name: bounds for name, bounds in self.ranges.items() if name not in registers})
         return Code(
             target=self.ctx.system.name,
             system=config,
             engines={
-                spec.name: Engine(spec.name, spec.kind, self.ctx.backend(spec.kind).isa.name, spec.config)
+                spec.name: Engine(spec.name, spec.kind, self.ctx.backend(spec.kind).isa.name, {**spec.config, **units})
                 for spec in self.ctx.system.engines.values()
             },
             spaces=self._spaces(),
