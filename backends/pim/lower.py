@@ -1,0 +1,215 @@
+"""DRAM that computes as a family: linears and attention over a KV cache run where weights and caches lie."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from xdsl.ir import Operation
+
+from crossbank.backends.interface import Lowering
+from crossbank.backends.pim.isa import ISA
+from crossbank.backends.pim.layout import ELEMENT_BYTES, Device, GemvLayout
+from crossbank.backends.simd.views import at, remade, reshaped, sliced
+from crossbank.backends.system import EngineSpec
+from crossbank.dialects import imc, llm
+from crossbank.dialects.imc import ViewAttr, contiguous
+from crossbank.dialects.mapping import Legality, Placement, Tiling, WeightInfo
+from crossbank.dialects.shape import dtype_of, shape_of
+from crossbank.runtime.expr import ONE, ZERO, Expr, product
+from crossbank.runtime.isa import InstructionSet
+
+PREFERENCE = 90
+FORMATS = ("float32", "float16", "bfloat16")
+
+
+def first_rows(placement: Placement, device: Device) -> NDArray[np.int64]:
+    """The first row of each instance, counted over all devices, working rows included."""
+    units = placement.tiling.units_per_group
+    return placement.first_unit // units * device.rows + placement.first_unit % units
+
+
+@contextmanager
+def repeated(to: Lowering, trips: int | Expr) -> Generator[Expr]:
+    """A sequential loop; without one for a single trip."""
+    if Expr.of(trips) == ONE:
+        yield ZERO
+        return
+    with to.loop(trips) as counter:
+        yield counter
+
+
+@dataclass(frozen=True)
+class Span:
+    """Waves of equal size in a pass: `count` from wave `first` on, `outputs` each."""
+
+    first: int
+    count: int
+    outputs: int
+
+
+@dataclass(frozen=True)
+class Gemv:
+    """A matrix times one vector: x [K] and y [N] of a token, the matrix from `row` on."""
+
+    to: Lowering
+    engine: str
+    layout: GemvLayout
+    row: Expr
+    x: ViewAttr
+    y: ViewAttr
+    bias: ViewAttr | None
+
+    def emit(self) -> None:
+        """Passes over as many waves as there are accumulators; the sums over K stay in them."""
+        layout, latches = self.layout, self.layout.device.latches
+        passes = -(-layout.waves // latches)
+        size = -(-layout.waves // passes)
+        if passes > 1:
+            with repeated(self.to, passes - 1) as i:
+                self._pass(i * size, [Span(0, size, layout.per_wave)])
+        done = (passes - 1) * size
+        rest = layout.waves - done
+        last = layout.outputs - (layout.waves - 1) * layout.per_wave
+        if last == layout.per_wave:
+            self._pass(Expr.of(done), [Span(0, rest, last)])
+            return
+        full = [Span(0, rest - 1, layout.per_wave)] if rest > 1 else []
+        self._pass(Expr.of(done), [*full, Span(rest - 1, 1, last)])
+
+    def _pass(self, first: Expr, spans: list[Span]) -> None:
+        """Bias, all parts of K, read-out, for the waves from `first` on."""
+        to, layout = self.to, self.layout
+        elements = layout.device.row_elements
+        for span in spans:
+            with repeated(to, span.count) as i:
+                bias = None if self.bias is None else self._outputs(self.bias, first + span.first + i, span)
+                to.emit(self.engine, "wr_bias", src=bias, latch=i + span.first, **self._channels(span))
+        whole, rest = divmod(layout.inputs, elements)
+        if whole:
+            with repeated(to, whole) as part:
+                self._part(first, spans, part, elements)
+        if rest:
+            self._part(first, spans, Expr.of(whole), rest)
+        for span in spans:
+            with repeated(to, span.count) as i:
+                y = self._outputs(self.y, first + span.first + i, span)
+                to.emit(self.engine, "rd_mac", dst=y, latch=i + span.first, **self._channels(span))
+
+    def _part(self, first: Expr, spans: list[Span], part: Expr, elements: int) -> None:
+        to, layout = self.to, self.layout
+        x = sliced(self.x, 0, part * layout.device.row_elements, elements)
+        driven = max((self._channels(span) for span in spans), key=lambda c: c["channels"])
+        to.emit(self.engine, "wr_gb", src=x, **driven)
+        for span in spans:
+            with repeated(to, span.count) as i:
+                to.emit(
+                    self.engine,
+                    "mac_abk",
+                    row=self.row + (first + span.first + i) * layout.k_rows + part,
+                    column=0,
+                    columns=layout.device.columns(elements),
+                    buffer_column=0,
+                    latch=i + span.first,
+                    macs=elements * span.outputs,
+                    **self._channels(span),
+                )
+
+    def _outputs(self, view: ViewAttr, wave: Expr, span: Span) -> ViewAttr:
+        return sliced(view, 0, wave * self.layout.per_wave, span.outputs)
+
+    def _channels(self, span: Span) -> dict[str, int]:
+        return {"first_channel": 0, "channels": self.layout.device.channels_for(span.outputs).constant}
+
+
+class PimBackend:
+    """The family `pim`."""
+
+    kind = "pim"
+    isa: InstructionSet = ISA
+
+    def accepts(self, op: Operation, engine: EngineSpec) -> Legality:
+        """Linears with static weights; all else has nothing to gain from the banks."""
+        if not isinstance(op, llm.LinearOp):
+            return Legality(False, reason="only products with static weights run in banks", remedy="add a simd engine")
+        if not isinstance(op.weight.owner, imc.UseOp):
+            return Legality(False, reason="the weight is computed, not stored", remedy="run it on a simd engine")
+        if not all(dim.is_constant for dim in shape_of(op.weight)):
+            return Legality(False, reason="the weight's shape is not known", remedy="export with static weights")
+        if dtype_of(op.x) not in FORMATS or dtype_of(op.weight) not in FORMATS:
+            return Legality(False, reason=f"banks hold bf16, not {dtype_of(op.weight)}", remedy="export as float32")
+        return Legality(True, PREFERENCE)
+
+    def tile(self, weight: WeightInfo, engine: EngineSpec) -> Tiling | None:
+        """An output per bank and K along the row; rows of one device."""
+        layout = GemvLayout(Device.of(engine.config), weight.in_features, weight.out_features)
+        return tiling(
+            layout.device,
+            (layout.k_rows, layout.waves),
+            (layout.device.row_elements, layout.per_wave),
+            layout.rows,
+            weight.in_features * weight.out_features,
+        )
+
+    def lower(self, op: Operation, engine: EngineSpec, to: Lowering) -> None:
+        """Load the matrix once, then multiply every token's vector, in parallel trips."""
+        assert isinstance(op, llm.LinearOp) and isinstance(op.weight.owner, imc.UseOp)
+        symbol = op.weight.owner.weight.root_reference.data
+        placement, info = to.placement(symbol), to.info(symbol)
+        assert placement is not None
+        layout = GemvLayout(Device.of(engine.config), info.in_features, info.out_features)
+        row = to.param(f"{symbol}_row", first_rows(placement, layout.device))
+        to.setup(
+            engine.name,
+            "load",
+            to.calls,
+            weights=to.view(op.weight),
+            row=row,
+            waves=layout.waves,
+            k_rows=layout.k_rows,
+            channels=layout.per_wave // layout.device.banks,
+            transposed="yes" if info.transposed else "no",
+        )
+        x, dst = _tokens(to.view(op.x), to), to.result(op.y)
+        tokens = x.shape_exprs[0]
+        y = remade(dst, [tokens, info.out_features], contiguous([tokens, info.out_features]))
+        bias = None if op.bias is None else to.view(op.bias)
+        while bias is not None and len(bias.shape) > 1:
+            bias = at(bias, 0, 0)
+        with to.loop(tokens, parallel=True) as token:
+            Gemv(to, engine.name, layout, row, at(x, 0, token), at(y, 0, token), bias).emit()
+
+
+def tiling(device: Device, grid: tuple[int, int], tile: tuple[int, int], rows: int, elements: int) -> Tiling:
+    """Consecutive rows of one device."""
+    return Tiling(
+        grid=grid,
+        tile=tile,
+        units=rows,
+        units_per_group=device.units,
+        within_group=True,
+        bytes=elements * ELEMENT_BYTES,
+        padded_bytes=rows * device.width * device.row_elements * ELEMENT_BYTES,
+        unit_name="row",
+        group_name="device",
+    )
+
+
+def _tokens(view: ViewAttr, to: Lowering) -> ViewAttr:
+    """x as [tokens, K]; copied where its tokens do not follow each other evenly."""
+    shape = view.shape_exprs
+    flat = [product(shape[:-1]), shape[-1]]
+    found = reshaped(view, flat)
+    if found is not None:
+        return found
+    simd = to.system.engine("simd")
+    assert simd is not None
+    copy = to.scratch(view.dtype.data, list(shape))
+    to.emit(simd.name, "copy", dst=copy, src=view)
+    return remade(copy, flat, contiguous(flat))
+
+
+BACKEND = PimBackend()
