@@ -58,10 +58,10 @@ def test_scaling_per_vector_takes_any_magnitude() -> None:
     weights, x = _gaussian(300, 70)
     group = ArrayGroup(weights)
     assert group.ranges.per_vector
-    errors = [
-        _relative(group.mvm(x * f, MvmMode.QUANTISED), x * f @ weights)
-        for f in (np.float32(1e-3), np.float32(1), np.float32(1e4))
-    ]
+    errors: list[float] = []
+    for factor in (1e-3, 1.0, 1e4):
+        scaled = np.multiply(x, factor, dtype=np.float32)
+        errors.append(_relative(group.mvm(scaled, MvmMode.QUANTISED), scaled @ weights))
     assert max(errors) < 0.025
     assert max(errors) == pytest.approx(min(errors), rel=1e-2)
     assert not group.mvm(np.zeros((2, 300), np.float32), MvmMode.QUANTISED).any()
