@@ -8,7 +8,9 @@ Linearity", 1992, chapter 3). All times are int64 picoseconds; arrays have one e
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,7 +66,12 @@ class Clock:
     engine: str = ""
     node: int = 0
     weight: FloatArray | float = 1.0
-    """How often the instruction being costed happens per step: the product of the trip counts around it."""
+    """How often the instruction being costed happens per step: 0 where a loop around it has ended."""
+
+    @property
+    def tallies(self) -> Sequence[dict[Any, FloatArray]]:
+        """What adds up: energy, counters and busy times."""
+        return self.energy_j, self.counters, self.busy_ps
 
     def zero(self) -> Instant:
         """The start of the step."""

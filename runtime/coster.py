@@ -192,11 +192,8 @@ class _Run:
         for i in range(int(counts.max(initial=0))):
             active = counts > i
             before = dict(clock.resources)
-            clock.weight = (
-                np.asarray(outer * active, np.float64)
-                if every
-                else np.asarray(outer * counts if i == 0 else 0.0, np.float64)
-            )
+            tallies = [dict(tally) for tally in clock.tallies]
+            clock.weight = np.asarray(outer * active, np.float64)
             once(i)
             touched = [name for name, instant in clock.resources.items() if instant is not before.get(name)]
             earlier = {name: before.get(name) or clock.zero() for name in touched}
@@ -210,6 +207,8 @@ class _Run:
                 left = np.maximum(counts - i - 1, 0)
                 for name in touched:
                     clock.resources[name] = _extrapolate(clock.resources[name], earlier[name], left)
+                for tally, earlier_tally in zip(clock.tallies, tallies, strict=True):
+                    _repeat_last(tally, earlier_tally, left)
                 break
             last = shift
         clock.weight = outer
@@ -260,6 +259,14 @@ class _Run:
             {key: np.broadcast_to(value, (clock.steps,)) for key, value in clock.busy_ps.items()},
             {key: np.broadcast_to(value, (clock.steps,)) for key, value in clock.counters.items()},
         )
+
+
+def _repeat_last(tally: dict[Any, FloatArray], before: Mapping[Any, FloatArray], trips: IntArray) -> None:
+    """Add what the last trip added as often again."""
+    for key, value in tally.items():
+        was = before.get(key)
+        if value is not was:
+            tally[key] = value + (value - (0.0 if was is None else was)) * trips
 
 
 def _wide(blame: IntArray, keys: int) -> IntArray:
