@@ -38,7 +38,7 @@ def load_backends(system: System) -> dict[str, Backend]:
     for engine in system.engines.values():
         if engine.kind not in installed:
             raise ProgramError(
-                "CB0204", f"no installed family runs engine {engine.name} of kind {engine.kind!r}", system.name,
+                "CB0206", f"no installed family runs engine {engine.name} of kind {engine.kind!r}", system.name,
                 "install the package that brings it",
             )  # fmt: skip
         found[engine.kind] = installed[engine.kind].load()
@@ -82,7 +82,7 @@ class Compilation:
         self.live_ops_max = max(self.live_ops_max, live)
         if live > LIVE_OPS_LIMIT:
             raise ProgramError(
-                "CB0103",
+                "CB0801",
                 f"the model becomes {live} operations after {where}, at most {LIVE_OPS_LIMIT} are taken",
                 self.ctx.model_name,
                 "export the model with equal layers in sequence, so that they are found to repeat",
@@ -117,7 +117,7 @@ def _groups(chips: int | Literal["auto"]) -> int | None:
         return None
     if chips < 1:
         raise ProgramError(
-            "CB0104", f"--chips {chips}: at least 1 is needed", help="let the compiler choose: --chips auto"
+            "CB0802", f"--chips {chips}: at least 1 is needed", help="let the compiler choose: --chips auto"
         )
     return chips
 
@@ -208,9 +208,9 @@ def compile_to_module(
 ) -> tuple[ModuleOp, Compilation]:
     """Run the phases up to schedule (or `stop_after`); gives the module and the job with its context."""
     if stop_after is not None and stop_after not in PHASES:
-        raise ProgramError("CB0105", f"no phase is called {stop_after!r}", help=suggestion(stop_after, PHASES))
+        raise ProgramError("CB0803", f"no phase is called {stop_after!r}", help=suggestion(stop_after, PHASES))
     if (context is not None and context < 1) or max_batch < 1:
-        raise ProgramError("CB0106", f"context {context} and batch {max_batch} must be at least 1")
+        raise ProgramError("CB0804", f"context {context} and batch {max_batch} must be at least 1")
     from crossbank.compiler.frontend.convert import import_model
 
     ctx = make_context(target)
@@ -255,7 +255,7 @@ def _choose_context(ctx: CompileContext, quiet: bool) -> None:
             print(f"context {ctx.options.context} ({origin})", file=sys.stderr)
     elif declared and asked > min(declared):
         raise ProgramError(
-            "CB0107",
+            "CB0805",
             f"context {asked} exceeds {min(declared)}, the length of the model's position table",
             ctx.model_name,
             f"compile with --context {min(declared)} or less",

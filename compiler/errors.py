@@ -1,4 +1,4 @@
-"""How errors reach a person: what is theirs with code, place and help; what is ours as a bundle and a replay command."""
+"""How errors of ours reach a person: a bundle and a command that replays it."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from crossbank.runtime.program import ProgramError
 
 
 def parse_module(text: str, ctx: CompileContext, where: str) -> ModuleOp:
-    """The module of a text; ProgramError CB0110 says where it is wrong."""
+    """The module of a text; ProgramError CB0808 says where it is wrong."""
     ctx.load_dialect(Builtin)
     ctx.load_dialect(Func)
     load_dialects(ctx)
@@ -33,7 +33,7 @@ def parse_module(text: str, ctx: CompileContext, where: str) -> ModuleOp:
         module.verify()
     except (ParseError, VerifyException) as error:
         raise ProgramError(
-            "CB0110", f"not valid IR: {error}", where, "take IR from --dump-ir or --stop-after"
+            "CB0808", f"not valid IR: {error}", where, "take IR from --dump-ir or --stop-after"
         ) from error
     return module
 
@@ -83,16 +83,16 @@ def _pipeline(text: str, known: dict[str, type[ModulePass]]) -> tuple[ModulePass
     try:
         specs = list(parse_pipeline(text))
     except ArgSpecParseError as error:
-        raise ProgramError("CB0111", f"can't read passes {text!r}: {error}", help="write a,b{option=1},c") from error
+        raise ProgramError("CB0809", f"can't read passes {text!r}: {error}", help="write a,b{option=1},c") from error
     items: list[ModulePass] = []
     for spec in specs:
         if spec.name not in known:
-            raise ProgramError("CB0111", f"no pass is called {spec.name!r}", help=suggestion(spec.name, list(known)))
+            raise ProgramError("CB0809", f"no pass is called {spec.name!r}", help=suggestion(spec.name, list(known)))
         try:
             items.append(known[spec.name].from_spec(spec))
         except (PassFailedException, ValueError, TypeError) as error:
             raise ProgramError(
-                "CB0111", f"pass {spec.name}: {error}", help="crossbank opt --list shows the options"
+                "CB0809", f"pass {spec.name}: {error}", help="crossbank opt --list shows the options"
             ) from error
     PassPipeline(tuple(items))
     return tuple(items)
@@ -114,7 +114,7 @@ def pass_list() -> str:
 def resume(model: Path, ir: Path, phase: str, target: str | Path, *, dump_ir: Path | None, **arguments: Any) -> Program:
     """Go on from the IR of an earlier phase; `phase` is the first one to run."""
     if phase not in PHASES[1:]:
-        raise ProgramError("CB0105", f"can't resume from {phase!r}", help=suggestion(phase, PHASES[1:]))
+        raise ProgramError("CB0803", f"can't resume from {phase!r}", help=suggestion(phase, PHASES[1:]))
     ctx = _prepare(target, model, arguments["context"], arguments["max_batch"], weights=arguments["weights"])
     job = Compilation(ctx, dump_ir)
     module = parse_module(ir.read_text(encoding="utf-8"), ctx, str(ir))

@@ -86,7 +86,7 @@ class CompileContext(Context):
                 np.save(path, array[..., None].view(np.uint8) if extended else array, allow_pickle=False)
 
     def load_tables(self, folder: Path) -> None:
-        """Read what was saved to `folder`; ProgramError CB0112 for a table whose content is not what its name says."""
+        """Read what was saved to `folder`; ProgramError CB0810 for a table whose content is not what its name says."""
         notes = folder / "tables" / "notes.json"
         if notes.exists():
             self.notes.update(json.loads(notes.read_text(encoding="utf-8")))
@@ -98,6 +98,6 @@ class CompileContext(Context):
                     array = array.view(dtype_of(extended[0]))[..., 0]
                 found = self.keep_table(array)
             except (OSError, ValueError) as error:
-                raise ProgramError("CB0112", f"not a table: {error}", str(path)) from error
+                raise ProgramError("CB0810", f"not a table: {error}", str(path)) from error
             if found != name:
-                raise ProgramError("CB0112", "the table has been changed", str(path), "write the dump again")
+                raise ProgramError("CB0810", "the table has been changed", str(path), "write the dump again")

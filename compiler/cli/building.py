@@ -88,7 +88,7 @@ def compile_command(
         if start_from is not None:
             if ir is None:
                 raise ProgramError(
-                    "CB0109",
+                    "CB0807",
                     "--from needs the IR to start with",
                     help="add --ir FILE, a file that --dump-ir or --stop-after wrote",
                 )

@@ -51,7 +51,7 @@ def run_command(
     if check is not None:
         if check != "onnxruntime" or model is None:
             raise ProgramError(
-                "CB0112",
+                "CB0811",
                 "--check takes onnxruntime and needs --model FILE",
                 help="--check onnxruntime --model MODEL.onnx",
             )

@@ -90,7 +90,7 @@ def asm_command(
     try:
         text = source.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ProgramError("CB0114", f"can't read {source}: {error}") from error
+        raise ProgramError("CB0813", f"can't read {source}: {error}") from error
     made = Program(assemble(text), base.tensors)
     made.verify()
     made.save(output)

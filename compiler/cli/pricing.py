@@ -52,14 +52,15 @@ def cost_text(cost: dict[str, Any], by: str, top: int) -> str:
     """The totals, what rests on assumptions, and a breakdown."""
     groups = cost["groups"]
     assumed = cost["assumed"]
+    resting = "rests on assumed numbers"
     lines = [
         f"prompt {cost['prompt']}, generate {cost['generate']}, batch {cost['batch']}"
         + (f" on {groups['count']} {groups['name']}(s)" if groups.get("name") else ""),
         f"time to first token    {quantity(cost['ttft_s'], 's')}",
         f"time per output token  {quantity(cost['tpot_s'], 's')}",
         f"tokens per second      {'-' if cost['tokens_per_s'] is None else format(cost['tokens_per_s'], '.4g')}",
-        f"time, all              {quantity(cost['time_s'], 's')}   {share(assumed['time_share'])} rests on assumed numbers",
-        f"energy                 {quantity(cost['energy_j'], 'J')}   {share(assumed['energy_share'])} rests on assumed numbers",
+        f"time, all              {quantity(cost['time_s'], 's')}   {share(assumed['time_share'])} {resting}",
+        f"energy                 {quantity(cost['energy_j'], 'J')}   {share(assumed['energy_share'])} {resting}",
         f"energy per token       {quantity(cost['energy_per_token_j'], 'J')}",
         f"area                   {'-' if cost['area_mm2'] is None else format(cost['area_mm2'], '.0f') + ' mm2'}"
         + ("   assumed" if assumed["area"] and cost["area_mm2"] is not None else ""),
@@ -90,7 +91,7 @@ def _trace(path: Path, refresh: bool, as_json: bool) -> None:
 
     entries = {entry.name: entry for entry in entry_points(group="crossbank.traces")}
     if "aim" not in entries:
-        raise ProgramError("CB0113", "no installed family reads such traces", help="install the package again")
+        raise ProgramError("CB0812", "no installed family reads such traces", help="install the package again")
     result: dict[str, Any] = entries["aim"].load()(path, refresh)
     if as_json:
         put_json(result)

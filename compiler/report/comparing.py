@@ -16,13 +16,13 @@ Array = NDArray[Any]
 
 
 def read_inputs(path: Path) -> dict[str, Array]:
-    """The arrays of an .npz; ProgramError CB0115 where it is none."""
+    """The arrays of an .npz; ProgramError CB0814 where it is none."""
     try:
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except (OSError, ValueError, zipfile.BadZipFile, AttributeError) as error:
         raise ProgramError(
-            "CB0115", f"can't read inputs: {error}", str(path), "write them with numpy.savez(path, name=array)"
+            "CB0814", f"can't read inputs: {error}", str(path), "write them with numpy.savez(path, name=array)"
         ) from error
 
 

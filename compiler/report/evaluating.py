@@ -23,10 +23,10 @@ def text_windows(path: Path, length: int, max_bytes: int) -> NDArray[np.int64]:
     try:
         data = path.read_bytes()[:max_bytes]
     except OSError as error:
-        raise ProgramError("CB0116", f"can't read text {path}: {error.strerror}") from error
+        raise ProgramError("CB0815", f"can't read text {path}: {error.strerror}") from error
     length = min(length, len(data))
     if length < 2:
-        raise ProgramError("CB0116", f"{path} has {len(data)} bytes, at least 2 are needed")
+        raise ProgramError("CB0815", f"{path} has {len(data)} bytes, at least 2 are needed")
     count = len(data) // length
     return np.frombuffer(data[: count * length], np.uint8).astype(np.int64).reshape(count, length)
 
@@ -46,7 +46,7 @@ def feeds_for(ids: NDArray[np.int64], inputs: Mapping[str, tuple[str, tuple[Any,
             feeds[name] = np.zeros((batch, shape[1], 0, shape[3]), dtype)
         else:
             raise ProgramError(
-                "CB0117", f"no convention says what to feed to input {name!r}", help="use run with --inputs"
+                "CB0816", f"no convention says what to feed to input {name!r}", help="use run with --inputs"
             )
     return feeds
 
@@ -103,7 +103,7 @@ def evaluate(
     ideal: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
-    """Bits per byte of a text on the device and in onnxruntime, with a 95 % interval of the mean over `seeds` devices."""
+    """Bits per byte of a text on the device and in onnxruntime; 95 % interval of the mean over `seeds` devices."""
     limits = program.code.limits
     windows = text_windows(text, min(WINDOW_TOKENS, int(limits.get("context", WINDOW_TOKENS))), max_bytes)
     batch = min(int(limits.get("max_batch", 1)), 4)
