@@ -65,7 +65,7 @@ def apply_passes(
     ctx = _prepare(target, model, context, max_batch)
     module = parse_module(text, ctx, str(where))
     _restore_tables(ctx, where)
-    for item in _pipeline(passes, known):
+    for item in pipeline(passes, known):
         item.apply(ctx, module)
         module.verify()
     return print_module(module)
@@ -77,7 +77,8 @@ def _restore_tables(ctx: CompileContext, where: Path) -> None:
         load(where.parent)
 
 
-def _pipeline(text: str, known: dict[str, type[ModulePass]]) -> tuple[ModulePass, ...]:
+def pipeline(text: str, known: dict[str, type[ModulePass]]) -> tuple[ModulePass, ...]:
+    """The passes of a text such as "a,b{option=1}"; ProgramError CB0809 for one that is none."""
     if not text:
         return ()
     try:
