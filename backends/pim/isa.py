@@ -35,6 +35,7 @@ _LATCH = _where("latch", "accumulator of each bank")
 _COLUMN = _where("column", "the first column of the row")
 _COLUMNS = count("columns", "256-bit columns", low=1)
 _BANK = _where("bank", "bank of the channel")
+_ELEMENT = _where("element", "place in the row")
 _CHANNEL = _where("channel", "channel of the bank")
 
 
@@ -84,7 +85,7 @@ _define(
     "accumulator.",
 )  # fmt: skip
 _define(
-    "rd_mac", 4, [writes("dst", "results in the order of channels and banks; those beyond it are dropped"),
+    "rd_mac", 4, [writes("dst", "[…, results]: each row from equally many channels, the first of their banks"),
                   _LATCH, *_CHANNELS],
     "RD_MAC: read an accumulator of every bank; it keeps its value.",
 )  # fmt: skip
@@ -102,7 +103,8 @@ _define(
     "WR_SBK: write columns of one bank (one command per column).",
 )  # fmt: skip
 _define(
-    "wr_abk", 9, [reads("src", "one value per bank"), _ROW, _where("element", "place in the row"), *_CHANNELS],
+    "wr_abk", 9,
+    [reads("src", "[…, values]: each row to equally many channels"), _ROW, _ELEMENT, *_CHANNELS],
     "WR_ABK: write one element of every bank (one command per channel); the rows close.",
 )  # fmt: skip
 _define(
@@ -118,7 +120,7 @@ _define(
     "RD_SBK: read columns of one bank (one command per column).",
 )  # fmt: skip
 _define(
-    "rd_abk", 13, [writes("dst", "one value per bank"), _ROW, _where("element", "place in the row"), *_CHANNELS],
+    "rd_abk", 13, [writes("dst", "[…, values], as wr_abk"), _ROW, _ELEMENT, *_CHANNELS],
     "Read one element of every bank: an RD_SBK for each bank, channels side by side.",
 )  # fmt: skip
 _define(

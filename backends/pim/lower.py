@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,14 +11,17 @@ from xdsl.ir import Operation
 from crossbank.backends.interface import Lowering
 from crossbank.backends.pim.isa import ISA
 from crossbank.backends.pim.layout import ELEMENT_BYTES, Device, GemvLayout
+from crossbank.backends.pim.loops import repeated
+from crossbank.backends.pim.lower_attention import BankCache, cache_layout, lower_attention, refuses_attention
 from crossbank.backends.simd.views import at, remade, reshaped, sliced
 from crossbank.backends.system import EngineSpec
 from crossbank.dialects import imc, llm
 from crossbank.dialects.imc import ViewAttr, contiguous
-from crossbank.dialects.mapping import Legality, Placement, Tiling, WeightInfo
+from crossbank.dialects.mapping import CacheInfo, Legality, Placement, Tiling, WeightInfo
 from crossbank.dialects.shape import dtype_of, shape_of
-from crossbank.runtime.expr import ONE, ZERO, Expr, product
+from crossbank.runtime.expr import ZERO, Expr, product
 from crossbank.runtime.isa import InstructionSet
+from crossbank.runtime.program import ProgramError
 
 PREFERENCE = 90
 FORMATS = ("float32", "float16", "bfloat16")
@@ -30,16 +31,6 @@ def first_rows(placement: Placement, device: Device) -> NDArray[np.int64]:
     """The first row of each instance, counted over all devices, working rows included."""
     units = placement.tiling.units_per_group
     return placement.first_unit // units * device.rows + placement.first_unit % units
-
-
-@contextmanager
-def repeated(to: Lowering, trips: int | Expr) -> Generator[Expr]:
-    """A sequential loop; without one for a single trip."""
-    if Expr.of(trips) == ONE:
-        yield ZERO
-        return
-    with to.loop(trips) as counter:
-        yield counter
 
 
 @dataclass(frozen=True)
@@ -132,7 +123,12 @@ class PimBackend:
     isa: InstructionSet = ISA
 
     def accepts(self, op: Operation, engine: EngineSpec) -> Legality:
-        """Linears with static weights; all else has nothing to gain from the banks."""
+        """Linears with static weights, and attention over a cache; all else has nothing in banks."""
+        if isinstance(op, llm.AttentionOp):
+            reason = refuses_attention(op, Device.of(engine.config))
+            if reason is not None:
+                return Legality(False, reason=reason, remedy="it runs on a simd engine")
+            return Legality(True, PREFERENCE)
         if not isinstance(op, llm.LinearOp):
             return Legality(False, reason="only products with static weights run in banks", remedy="add a simd engine")
         if not isinstance(op.weight.owner, imc.UseOp):
@@ -154,9 +150,42 @@ class PimBackend:
             weight.in_features * weight.out_features,
         )
 
+    def cache_units(self, cache: CacheInfo, engine: EngineSpec) -> Tiling | None:
+        """Keys a token per bank, values a dimension per bank; rows of one device."""
+        layout = cache_layout(cache, Device.of(engine.config))
+        elements = 2 * cache.max_batch * cache.groups * cache.context * cache.head_dim
+        return tiling(
+            layout.device,
+            (layout.key_rows, layout.value_rows),
+            (layout.device.row_elements, layout.device.width),
+            layout.rows,
+            elements,
+        )
+
+    def lower_cache_import(
+        self, symbol: str, keys: ViewAttr, values: ViewAttr, engine: EngineSpec, to: Lowering
+    ) -> None:
+        """Write the past to its banks."""
+        _cache(symbol, engine, to).append(keys, values, ZERO)
+
+    def lower_cache_export(
+        self, symbol: str, keys: ViewAttr, values: ViewAttr, engine: EngineSpec, to: Lowering
+    ) -> None:
+        """Read all tokens back from their banks."""
+        _cache(symbol, engine, to).export(keys, values)
+
     def lower(self, op: Operation, engine: EngineSpec, to: Lowering) -> None:
+        """Write the instructions of a linear or an attention."""
+        if isinstance(op, llm.AttentionOp):
+            assert op.cache is not None
+            lower_attention(op, simd_of(to), _cache(op.cache.root_reference.data, engine, to))
+        else:
+            assert isinstance(op, llm.LinearOp)
+            self._linear(op, engine, to)
+
+    def _linear(self, op: llm.LinearOp, engine: EngineSpec, to: Lowering) -> None:
         """Load the matrix once, then multiply every token's vector, in parallel trips."""
-        assert isinstance(op, llm.LinearOp) and isinstance(op.weight.owner, imc.UseOp)
+        assert isinstance(op.weight.owner, imc.UseOp)
         symbol = op.weight.owner.weight.root_reference.data
         placement, info = to.placement(symbol), to.info(symbol)
         assert placement is not None
@@ -183,6 +212,23 @@ class PimBackend:
             Gemv(to, engine.name, layout, row, at(x, 0, token), at(y, 0, token), bias).emit()
 
 
+def simd_of(to: Lowering) -> str:
+    """The vector unit beside the banks."""
+    simd = to.system.engine("simd")
+    if simd is None:
+        raise ProgramError(
+            "CB0304", f"{to.system.name} has no vector unit", help="add a simd engine to the system file"
+        )
+    return simd.name
+
+
+def _cache(symbol: str, engine: EngineSpec, to: Lowering) -> BankCache:
+    placement = to.placement(symbol)
+    assert placement is not None
+    layout = cache_layout(to.cache_info(symbol), Device.of(engine.config))
+    return BankCache(to, engine.name, layout, to.param(f"{symbol}_row", first_rows(placement, layout.device)))
+
+
 def tiling(device: Device, grid: tuple[int, int], tile: tuple[int, int], rows: int, elements: int) -> Tiling:
     """Consecutive rows of one device."""
     return Tiling(
@@ -205,10 +251,8 @@ def _tokens(view: ViewAttr, to: Lowering) -> ViewAttr:
     found = reshaped(view, flat)
     if found is not None:
         return found
-    simd = to.system.engine("simd")
-    assert simd is not None
     copy = to.scratch(view.dtype.data, list(shape))
-    to.emit(simd.name, "copy", dst=copy, src=view)
+    to.emit(simd_of(to), "copy", dst=copy, src=view)
     return remade(copy, flat, contiguous(flat))
 
 

@@ -231,11 +231,18 @@ def rd_mac(unit: Unit, o: Any) -> None:
 
 
 def _read_out(unit: Unit, o: Any, values: Floats) -> None:
-    wanted = math.prod(o.dst.shape[1:])
-    if wanted > values.shape[1]:
-        raise ProgramError("CB0571", f"{wanted} results of {values.shape[1]} banks")
-    values = values[:, :wanted]
+    rows, elements, each = _rows(o.dst.shape, values.shape[1])
+    values = values.reshape(len(values), rows, each)[:, :, :elements]
     o.dst[...] = (values if unit.ideal else bf16(values)).reshape(len(values), *o.dst.shape[1:])
+
+
+def _rows(shape: tuple[int, ...], banks: int) -> tuple[int, int, int]:
+    """The rows of a tensor (lanes, …, elements), their elements, and the banks of each: equal groups of channels."""
+    rows = math.prod(shape[1:-1])
+    each = banks // max(rows, 1)
+    if rows * each != banks or shape[-1] > each:
+        raise ProgramError("CB0571", f"{rows} rows of {shape[-1]} results do not fit {banks} banks")
+    return rows, shape[-1], each
 
 
 def af(unit: Unit, o: Any) -> None:
@@ -315,19 +322,20 @@ def _check_room(unit: Unit, place: Integers, start: Integers, values: int) -> No
         )
 
 
-def _elements(unit: Unit, o: Any, values: int) -> tuple[Integers, Integers]:
-    """The bank (lanes, values) and the place in its row (lanes, 1) of one element in each of some banks."""
+def _elements(unit: Unit, o: Any, shape: tuple[int, ...]) -> tuple[Integers, Integers]:
+    """The bank (lanes, rows, elements) and the place in its row (lanes, 1, 1) of one element in each of some banks."""
+    channels = _single(o.channels, "channels")
+    rows, elements, each = _rows(shape, channels * unit.device.banks)
     first, element = _places(o, "first_channel", "element")
-    if values > _single(o.channels, "channels") * unit.device.banks:
-        raise ProgramError("CB0571", f"{values} values for {o.channels} channels of {unit.device.banks} banks")
-    _check_room(unit, first * unit.device.banks + values - 1, element, 1)
-    return first[:, None] * unit.device.banks + np.arange(values), element[:, None]
+    _check_room(unit, (first + channels) * unit.device.banks - 1, element, 1)
+    inside = np.arange(rows)[:, None] * each + np.arange(elements)
+    return first[:, None, None] * unit.device.banks + inside, element[:, None, None]
 
 
 def wr_abk(unit: Unit, o: Any) -> None:
     """One element into every bank of some channels."""
-    values = unit.rounded(o.src).reshape(len(o.src), -1)
-    place, inside = _elements(unit, o, values.shape[1])
+    place, inside = _elements(unit, o, o.src.shape)
+    values = unit.rounded(o.src).reshape(len(o.src), *place.shape[1:])
     values = np.broadcast_to(values, place.shape)
     for row, lanes in _by_row(o.row):
         unit.banks.open(row)[place[lanes], inside[lanes]] = values[lanes]
@@ -335,7 +343,7 @@ def wr_abk(unit: Unit, o: Any) -> None:
 
 def rd_abk(unit: Unit, o: Any) -> None:
     """One element of every bank of some channels, to memory."""
-    place, inside = _elements(unit, o, math.prod(o.dst.shape[1:]))
+    place, inside = _elements(unit, o, o.dst.shape)
     values = np.empty(place.shape, np.float32)
     for row, lanes in _by_row(o.row):
         values[lanes] = unit.banks.read(row)[place[lanes], inside[lanes]]
