@@ -225,7 +225,7 @@ class _Checker:
         self.samples = saved
 
     def _loop(self, loop: Loop, bodies: Mapping[str, Sequence[Node]]) -> None:
-        trips = self._evaluate(loop.trips, f"trips of loop {loop.counter}")
+        trips = np.broadcast_to(self._evaluate(loop.trips, f"trips of loop {loop.counter}"), self.samples[ROW].shape)
         if trips.size and (trips.min() < 0 or trips.max() > MAX_TRIPS):
             raise ProgramError(
                 "CB0524",
