@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -46,12 +47,22 @@ class Tiling:
     group_name: str = "chip"
 
 
+class Reduction(StrEnum):
+    """Where the partial sums of a matrix that is cut along K are added."""
+
+    ENGINE = "engine"
+    """In accumulators of the engine that makes them."""
+    VECTOR_UNIT = "vector-unit"
+    """They are read out, and the vector unit adds them."""
+
+
 @dataclass(frozen=True)
 class Placement:
     """Where the instances of one weight lie: the first unit of each call's instance, counted over all groups."""
 
     tiling: Tiling
     first_unit: NDArray[np.int64]
+    reduction: Reduction = Reduction.ENGINE
 
 
 @dataclass(frozen=True)

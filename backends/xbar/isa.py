@@ -83,6 +83,16 @@ ISA.define(
     barrier=True,
 )
 ISA.define(
+    "read_out",
+    6,
+    [writes("dst", "[row_tiles, N]"), *_group(), count("chips", "how many chips the group lies on", low=1)],
+    "Scale the output registers of a group and write its partial sums, one row per row tile, for others to add.",
+    semantics.read_out,
+    timing.read_out,
+    check=semantics.check_group,
+    barrier=True,
+)
+ISA.define(
     "accumulate",
     5,
     [

@@ -7,17 +7,18 @@ from collections.abc import Mapping
 from xdsl.ir import Operation
 
 from crossbank.backends.interface import Lowering
-from crossbank.backends.simd.views import remade, reshaped
+from crossbank.backends.simd.views import remade, reshaped, swapped
 from crossbank.backends.system import EngineSpec
 from crossbank.backends.xbar.converters import Ranges
 from crossbank.backends.xbar.isa import ISA
 from crossbank.dialects import imc, llm
 from crossbank.dialects.imc import ViewAttr, contiguous
-from crossbank.dialects.mapping import Legality, Placement, Tiling, WeightInfo
+from crossbank.dialects.mapping import Legality, Placement, Reduction, Tiling, WeightInfo
 from crossbank.dialects.shape import shape_of
 from crossbank.runtime.expr import Expr, product
 from crossbank.runtime.isa import InstructionSet
 from crossbank.runtime.numerics import dtype_of
+from crossbank.runtime.program import ProgramError
 
 PREFERENCE = 90
 
@@ -34,6 +35,7 @@ class XbarBackend:
 
     kind = "xbar"
     isa: InstructionSet = ISA
+    reductions = frozenset(Reduction)
 
     def accepts(self, op: Operation, engine: EngineSpec) -> Legality:
         """Linears with static weights; all else moves its operands, and arrays are slow and costly to write."""
@@ -83,7 +85,15 @@ class XbarBackend:
             to.emit(engine.name, "mvm", x=_row(x, token), outputs=info.out_features, chips=chips, **group)
             flat = remade(dst, [tokens, dst.shape_exprs[-1]], contiguous([tokens, dst.shape_exprs[-1]]))
             bias = None if op.bias is None else to.view(op.bias)
-            to.emit(engine.name, "accumulate", dst=_row(flat, token), bias=bias, chips=chips, **group)
+            if placement.reduction is Reduction.ENGINE:
+                to.emit(engine.name, "accumulate", dst=_row(flat, token), bias=bias, chips=chips, **group)
+                return
+            sums = to.scratch("float32", [tiling.grid[0], info.out_features], space="private")
+            to.emit(engine.name, "read_out", dst=sums, chips=chips, **group)
+            simd = _vector_unit(to)
+            to.emit(simd, "reduce", dst=_row(flat, token), src=swapped(sums), op="sum", axes=1)
+            if bias is not None:
+                to.emit(simd, "binary", dst=_row(flat, token), a=_row(flat, token), b=bias, op="add")
 
     def _setup(
         self,
@@ -113,6 +123,15 @@ class XbarBackend:
             to.setup(engine.name, "compensate", to.calls, **group)
 
 
+def _vector_unit(to: Lowering) -> str:
+    found = to.system.engine("simd")
+    if found is None:
+        raise ProgramError(
+            "CB0321", "analog arrays need a vector unit beside them", help='add an engine of kind "simd" to the system'
+        )
+    return found.name
+
+
 def _rows(view: ViewAttr, to: Lowering) -> ViewAttr:
     """x as [tokens, K]; copied where its tokens do not follow each other evenly."""
     shape = view.shape_exprs
@@ -120,10 +139,9 @@ def _rows(view: ViewAttr, to: Lowering) -> ViewAttr:
     found = reshaped(view, flat)
     if found is not None:
         return found
-    simd = to.system.engine("simd")
-    assert simd is not None
+    simd = _vector_unit(to)
     copy = to.scratch(view.dtype.data, list(shape))
-    to.emit(simd.name, "copy", dst=copy, src=view)
+    to.emit(simd, "copy", dst=copy, src=view)
     return remade(copy, flat, contiguous(flat))
 
 

@@ -72,6 +72,18 @@ class Unit:
             )
         return found
 
+    def sums(self, o: Any) -> NDArray[np.float32]:
+        """The output registers (lanes, row_tiles, N) of a group; ProgramError CB0562 where nothing has filled them."""
+        self.group(o)
+        found = self.registers.get(o.array)
+        if found is None:
+            raise ProgramError(
+                "CB0562",
+                f"the output registers of the group at array {o.array} are undefined",
+                help="an mvm must come first",
+            )
+        return found
+
 
 def program(unit: Unit, o: Any) -> None:
     """Write weights into a group."""
@@ -131,17 +143,14 @@ def mvm(unit: Unit, o: Any) -> None:
     unit.registers[o.array] = group.mvm(x, unit.mode, unit.noise, partials=True)
 
 
+def read_out(unit: Unit, o: Any) -> None:
+    """The output registers of all row tiles."""
+    o.dst[...] = unit.sums(o)
+
+
 def accumulate(unit: Unit, o: Any) -> None:
     """Sum of the output registers over row tiles, and bias."""
-    unit.group(o)
-    sums = unit.registers.get(o.array)
-    if sums is None:
-        raise ProgramError(
-            "CB0562",
-            f"the output registers of the group at array {o.array} are undefined",
-            help="an mvm must come first",
-        )
-    total = np.add.reduce(sums, axis=1)
+    total = np.add.reduce(unit.sums(o), axis=1)
     if o.bias is not None:
         total += o.bias
     o.dst[...] = total

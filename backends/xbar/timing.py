@@ -143,6 +143,13 @@ def accumulate(clock: Clock, o: Any, unit: ArrayTiming) -> None:
     clock.set(f"{clock.engine}.done", latest(clock.ready(f"{clock.engine}.done"), there))
 
 
+def read_out(clock: Clock, o: Any, unit: ArrayTiming) -> None:
+    """Send the partial sums of all row tiles to memory."""
+    start = latest(clock.ready(clock.engine), clock.ready(_arrays(clock)))
+    there = _transfer(clock, unit, "output", start, o.dst.elements * 4, o.chips, o.chips - 1)
+    clock.set(f"{clock.engine}.done", latest(clock.ready(f"{clock.engine}.done"), there))
+
+
 def program(clock: Clock, o: Any, unit: ArrayTiming) -> None:
     """Write row after row of all arrays of the group at once, each with the iterations of write and verify."""
     clock.set(clock.engine, clock.plus(clock.ready(clock.engine), unit.program_ps, "programming"))

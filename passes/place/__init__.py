@@ -1,5 +1,6 @@
 """The passes of phase place, in order."""
 
 from crossbank.passes.place.place_weights import PlaceWeightsPass
+from crossbank.passes.place.reduce_partial_sums import ReducePartialSumsPass
 
-PASSES = (PlaceWeightsPass,)
+PASSES = (PlaceWeightsPass, ReducePartialSumsPass)

@@ -7,7 +7,7 @@ from typing import cast
 from xdsl.dialects.builtin import ArrayAttr, BoolAttr, DictionaryAttr, IntegerAttr, StringAttr, i64
 from xdsl.ir import Attribute, Operation
 
-from crossbank.dialects.mapping import Placement, Tiling
+from crossbank.dialects.mapping import Placement, Reduction, Tiling
 from crossbank.passes.context import CompileContext
 
 MAPPING = "mapping"
@@ -62,7 +62,8 @@ def placement_of(op: Operation, ctx: CompileContext) -> Placement | None:
     tiling, mapping = tiling_of(op), mapping_of(op)
     if tiling is None or "placement" not in mapping:
         return None
-    return Placement(tiling, ctx.tables[_text(mapping["placement"])])
+    reduction = Reduction(_text(mapping["reduction"])) if "reduction" in mapping else Reduction.ENGINE
+    return Placement(tiling, ctx.tables[_text(mapping["placement"])], reduction)
 
 
 def _pair(values: tuple[int, int]) -> Attribute:
