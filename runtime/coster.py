@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 
@@ -27,6 +27,8 @@ Registers: TypeAlias = "dict[str, Value]"
 Key: TypeAlias = "tuple[str, str, int]"
 NODE_BITS = 16
 """A cost's node is `block number << NODE_BITS | node slot`."""
+NO_NODE = (1 << NODE_BITS) - 1
+"""The node of what no node causes."""
 
 
 @dataclass(frozen=True)
@@ -192,7 +194,7 @@ class _Run:
         for i in range(int(counts.max(initial=0))):
             active = counts > i
             before = dict(clock.resources)
-            tallies = [dict(tally) for tally in clock.tallies]
+            memo, tallies = dict(clock.memo), [dict(tally) for tally in clock.tallies]
             clock.weight = np.asarray(outer * active, np.float64)
             once(i)
             touched = [name for name, instant in clock.resources.items() if instant is not before.get(name)]
@@ -200,6 +202,8 @@ class _Run:
             if not active.all():
                 for name in touched:
                     clock.resources[name] = _choose(active, clock.resources[name], earlier[name])
+                for name, fact in clock.memo.items():
+                    clock.memo[name] = _kept(active, fact, memo.get(name))
             if every or i + 1 >= int(counts.max()):
                 continue
             shift = _shift(clock, earlier)
@@ -252,13 +256,28 @@ class _Run:
         clock = self.clock
         end = latest(clock.zero(), *clock.resources.values())
         path = {key: end.blame[:, column] for key, column in clock.keys.items() if column < end.blame.shape[1]}
-        return StepCosts(
+        costs = StepCosts(
             end.time_ps,
             {key: value for key, value in path.items() if value.any()},
             {key: np.broadcast_to(value, (clock.steps,)) for key, value in clock.energy_j.items()},
             {key: np.broadcast_to(value, (clock.steps,)) for key, value in clock.busy_ps.items()},
             {key: np.broadcast_to(value, (clock.steps,)) for key, value in clock.counters.items()},
         )
+        groups = int(self.coster.code.system.get("group", {}).get("count", 1))
+        for engine in self.coster.code.engines.values():
+            finish = instruction_set(engine.isa).finish
+            if finish is not None:
+                finish(costs, engine.name, self.coster.units[engine.name], groups)
+        return costs
+
+
+def _kept(active: np.ndarray[Any, np.dtype[np.bool_]], new: object, old: object) -> object:
+    """What a family remembers after a trip: numbers as they were in the steps that did not make it."""
+    if isinstance(new, tuple) and isinstance(old, tuple) and len(new) == len(old):
+        return tuple(_kept(active, a, b) for a, b in zip(new, old, strict=True))
+    if new is old or isinstance(new, bool) or not all(isinstance(fact, int | np.ndarray) for fact in (new, old)):
+        return new
+    return np.where(active, cast(IntArray, new), cast(IntArray, old))
 
 
 def _repeat_last(tally: dict[Any, FloatArray], before: Mapping[Any, FloatArray], trips: IntArray) -> None:

@@ -162,6 +162,9 @@ class InstructionSet:
     sources: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     """Which numbers of the engine's table each cost component rests on, as "section.key"; the coster tells from it
     how much of a total rests on assumed numbers. A component that is not listed rests on the engine's whole table."""
+    finish: Callable[[Any, str, Any, int], None] | None = None
+    """finish(costs, engine, unit, groups) adds to a step's `coster.StepCosts` what depends on its whole time (refresh);
+    it may split times and add energy, never change a total time. None: nothing does."""
     calibrate: Callable[[Any, Any], Any] | None = None
     """calibrate(program, ids (windows, tokens)) gives converter ranges in the family's own form; None: has none."""
     instructions: dict[str, Instruction] = field(default_factory=dict[str, Instruction])

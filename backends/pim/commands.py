@@ -19,8 +19,11 @@ from crossbank.backends.pim.layout import Device
 from crossbank.backends.pim.timing import DMA, Channels
 from crossbank.backends.pim.timing_rules import DramTiming
 from crossbank.runtime.clock import Clock, latest
+from crossbank.runtime.coster import NO_NODE, StepCosts
 
 PICO = 1e-12
+NOT_DRAM = ("link",)
+"""Components whose time is no DRAM command's."""
 SOURCES: Mapping[str, tuple[str, ...]] = {
     **dram.SOURCES,
     "load": ("timing.tck_ps", "timing.tbl_cycles", "energy.column_write_pj", "energy.io_pj"),
@@ -34,7 +37,9 @@ class Costs:
     """One kind of device: its command timing, its organisation, the link to the next."""
 
     timing: DramTiming
+    """With longer cycles, in which refresh is accounted for."""
     device: Device
+    plain: DramTiming
     link_latency_ps: int = 0
     link_ps_per_byte: float = 0.0
     link_pj_per_byte: float = 0.0
@@ -51,6 +56,7 @@ class Costs:
         return Costs(
             replace(timing, tck_ps=round(cycle)),
             Device.of(config),
+            timing,
             round(float(link.get("latency_ns", 0)) * 1000),
             1e12 / float(link["bandwidth_bytes_per_s"]) if link else 0.0,
             8 * float(link.get("energy_pj_per_bit", 0)),
@@ -60,6 +66,19 @@ class Costs:
         """The columns that pieces (…, pieces, elements) take."""
         pieces = shape[-2] if len(shape) > 1 else 1
         return pieces * -(-shape[-1] // self.device.lanes)
+
+
+def finish(costs: StepCosts, engine: str, unit: Costs, groups: int) -> None:
+    """Show what refresh takes of the time of DRAM commands, and add the energy of refreshing all devices."""
+    timing = unit.plain
+    for key, time_ps in list(costs.path_ps.items()):
+        if key[0] == engine and key[1] not in NOT_DRAM:
+            part = time_ps * timing.trfc // timing.trefi
+            refresh = (engine, "refresh", key[2])
+            costs.path_ps[key] = time_ps - part
+            costs.path_ps[refresh] = costs.path_ps.get(refresh, np.zeros_like(part)) + part
+    power_pj_per_ps = dram.refresh_energy_pj(timing, 1.0) * groups
+    costs.energy_j[engine, "refresh", NO_NODE] = costs.time_ps * (power_pj_per_ps * PICO)
 
 
 Issue = Callable[[Clock, Any, Costs], None]
@@ -83,7 +102,7 @@ def command(issue: Issue) -> Issue:
 def wr_gb(clock: Clock, o: Any, unit: Costs) -> None:
     """One WR_GB per segment, issued back to back to channels of their own."""
     segments = math.prod(o.src.shape[:-2])
-    if segments > 1:
+    if np.any(np.asarray(segments) > 1):
         clock.set(DMA, clock.plus(clock.ready(DMA), (segments - 1) * unit.timing.tck_ps, "issue"))
     dram.wr_gb(clock, unit.timing, unit.columns(o.src.shape), _driven(o))
 

@@ -22,6 +22,7 @@ ISA = InstructionSet(
     make_unit=semantics.Unit,
     make_cost_unit=commands.Costs.of,
     sources=commands.SOURCES,
+    finish=commands.finish,
 )
 
 

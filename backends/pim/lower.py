@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
+from xdsl.dialects.builtin import ModuleOp, StringAttr
+from xdsl.dialects.func import FuncOp
 from xdsl.ir import Operation
 
 from crossbank.backends.interface import Lowering
@@ -24,6 +27,8 @@ from crossbank.runtime.isa import InstructionSet
 from crossbank.runtime.program import ProgramError
 
 PREFERENCE = 90
+WORD_BYTES = 4
+"""Activations travel between devices as the vector unit has them."""
 FORMATS = ("float32", "float16", "bfloat16")
 
 
@@ -208,8 +213,49 @@ class PimBackend:
         bias = None if op.bias is None else to.view(op.bias)
         while bias is not None and len(bias.shape) > 1:
             bias = at(bias, 0, 0)
+        hops = device_changes(op, engine, to)
+        if hops:
+            to.emit(engine.name, "move", bytes=tokens * (info.in_features * WORD_BYTES), hops=hops)
         with to.loop(tokens, parallel=True) as token:
             Gemv(to, engine.name, layout, row, at(x, 0, token), at(y, 0, token), bias).emit()
+
+
+def device_changes(op: Operation, engine: EngineSpec, to: Lowering) -> int:
+    """How often activations change device on the way to an operation of @main from the one before it in banks.
+
+    The transfers between the layers of a repeat are charged here together: layers run one after another, they add up.
+    """
+    func = op.parent_op()
+    module = func.parent_op() if func is not None else None
+    if not isinstance(func, FuncOp) or not isinstance(module, ModuleOp) or func.sym_name.data != "main":
+        return 0
+    functions = {entry.sym_name.data: entry for entry in module.body.block.ops if isinstance(entry, FuncOp)}
+    devices: list[int] = []
+    for entry in func.body.block.ops:
+        if isinstance(entry, imc.RepeatOp):
+            inner = functions[entry.callee.root_reference.data].body.block.ops
+            columns = [found for found in (_devices(each, engine, to) for each in inner) if found]
+            devices += [column[i] for i in range(entry.count.value.data) for column in columns]
+        elif found := _devices(entry, engine, to):
+            if entry is op:
+                devices.append(found[0])
+                break
+            devices = [found[0]]
+    return sum(a != b for a, b in pairwise(devices))
+
+
+def _devices(op: Operation, engine: EngineSpec, to: Lowering) -> list[int]:
+    """The device of each instance of what an operation has in banks of this engine; empty where it has nothing."""
+    if op.attributes.get("engine") != StringAttr(engine.name):
+        return []
+    if isinstance(op, llm.LinearOp) and isinstance(op.weight.owner, imc.UseOp):
+        symbol = op.weight.owner.weight.root_reference.data
+    elif isinstance(op, llm.AttentionOp) and op.cache is not None:
+        symbol = op.cache.root_reference.data
+    else:
+        return []
+    placement = to.placement(symbol)
+    return [] if placement is None else (placement.first_unit // placement.tiling.units_per_group).tolist()
 
 
 def simd_of(to: Lowering) -> str:

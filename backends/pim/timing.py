@@ -321,7 +321,7 @@ def _queued(
         last = lane.burst(kind, column, columns)
         lane.hold_up(kind, last, bank)
         if kind is Column.WRA16:
-            lane.note("rows", None)
+            lane.note("rows", np.full_like(lane.rows, CLOSED))
         lane.set(Slot.BUS, lane.after(last, 1, "issue"))
         if rule.done > 1:
             lane.hold(Slot.DRAINED, lane.after(last, rule.done + 1, rule.why))
