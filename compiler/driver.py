@@ -18,12 +18,14 @@ from xdsl.dialects.builtin import ModuleOp
 from xdsl.printer import Printer
 
 from crossbank.backends.interface import Backend
-from crossbank.backends.system import System, load_system, suggestion
+from crossbank.backends.system import KINDS, System, load_system, suggestion
+from crossbank.compiler.errors import InternalError
 from crossbank.compiler.phases import PHASES, passes_of
 from crossbank.passes.context import CompileContext, CompileOptions
 from crossbank.runtime.compiled import Program
 from crossbank.runtime.expr import Expr
 from crossbank.runtime.program import ProgramError
+from crossbank.runtime.registry import instruction_set
 
 LIVE_OPS_LIMIT = 5000
 DEFAULT_CONTEXT = 2048
@@ -69,8 +71,9 @@ class Compilation:
         """Run the passes of one phase, verifying after each and dumping where asked."""
         for item in passes_of(phase):
             before = print_module(module) if self.dump_folder else ""
-            item.apply(self.ctx, module)
-            module.verify()
+            with guarded(f"{phase}, pass {item.name}", module):
+                item.apply(self.ctx, module)
+                module.verify()
             self.count(module, item.name)
             if self.dump_folder:
                 text = print_module(module)
@@ -91,12 +94,30 @@ class Compilation:
     def dump(self, name: str, text: str) -> None:
         """Write one numbered file of IR."""
         assert self.dump_folder is not None
-        self.dump_folder.mkdir(parents=True, exist_ok=True)
-        (self.dump_folder / f"{self._dumped:02d}.{name}.mlir").write_text(text, encoding="utf-8")
+        try:
+            self.dump_folder.mkdir(parents=True, exist_ok=True)
+            (self.dump_folder / f"{self._dumped:02d}.{name}.mlir").write_text(text, encoding="utf-8")
+            self.ctx.save_tables(self.dump_folder)
+        except OSError as error:
+            raise ProgramError(
+                "CB0501", f"can't write IR: {error.strerror}", str(self.dump_folder), "give another --dump-ir"
+            ) from error
         self._dumped += 1
-        save_tables = getattr(self.ctx, "save_tables", None)
-        if save_tables is not None:
-            save_tables(self.dump_folder)
+
+
+@contextmanager
+def guarded(where: str, module: ModuleOp) -> Iterator[None]:
+    """What fails inside is a bug of ours, unless it is a diagnostic: InternalError keeps the IR as it is then."""
+    try:
+        yield
+    except ProgramError:
+        raise
+    except Exception as error:
+        try:
+            ir = print_module(module)
+        except Exception as unprintable:
+            ir = f"// the module can't be printed: {unprintable}\n"
+        raise InternalError(where, ir) from error
 
 
 def print_module(module: ModuleOp) -> str:
@@ -112,7 +133,8 @@ def make_context(target: str | Path) -> CompileContext:
     return CompileContext(system, load_backends(system))
 
 
-def _groups(chips: int | Literal["auto"]) -> int | None:
+def groups_of(chips: int | Literal["auto"]) -> int | None:
+    """The number of groups that `chips` asks for; None: as many as needed."""
     if chips == "auto":
         return None
     if chips < 1:
@@ -151,29 +173,33 @@ def compile(
             model, target, context=context, max_batch=max_batch, weights=weights, chips=chips,
             **{**options, "quiet": quiet}, calibration=extra,
         )  # fmt: skip
-        return finish(module, job)
+        return finish(module, job, calibrated=bool(extra))
 
     program = run({}, bool(options.get("quiet", False)))
     if calibration is None:
         return program
     from crossbank.compiler.calibration import calibration_of
 
+    progress = options.get("progress")
+    if progress is not None:
+        progress("calibrate", 0.0)
     found = calibration_of(program, calibration)
     if not found:
         return program
-    calibrated = run(found, True)
-    calibrated.code.summary["calibration"] = "from sample tokens"
-    return calibrated
+    return run(found, True)
 
 
-def finish(module: ModuleOp, job: Compilation) -> Program:
+def finish(module: ModuleOp, job: Compilation, calibrated: bool = False) -> Program:
     """Emit and verify a scheduled module."""
     from crossbank.passes.emit import emit
 
-    with collection_paused(), job.phase("emit"):
+    with collection_paused(), job.phase("emit"), guarded("emit", module):
         code = emit(module, job.ctx)
         code.summary["live_ops_max"] = job.live_ops_max
-        code.summary.setdefault("calibration", "from the weights' statistics")
+        unused = {"nodes": 0, "macs": 0, "macs_expression": "0", "weight_bytes": 0}
+        code.summary["engines"] = {kind: code.summary["engines"].get(kind, unused) for kind in KINDS}
+        if any(instruction_set(engine.isa).calibrate for engine in code.engines.values()):
+            code.summary["calibration"] = "sample tokens" if calibrated else "the weights' statistics"
         program = Program(code, job.ctx.tensors, job.phases)
         program.verify()
     return program
@@ -215,7 +241,7 @@ def compile_to_module(
 
     ctx = make_context(target)
     extra = {"drift_compensation": drift_compensation, "calibration": calibration or {}}
-    ctx.options = CompileOptions(context=context, max_batch=max_batch, groups=_groups(chips), extra=extra)
+    ctx.options = CompileOptions(context=context, max_batch=max_batch, groups=groups_of(chips), extra=extra)
     ctx.model_name = Path(model).name
     job = Compilation(ctx, Path(dump_ir) if dump_ir else None, progress)
     with collection_paused():

@@ -13,8 +13,9 @@ from xdsl.utils.arg_spec import parse_pipeline
 from xdsl.utils.exceptions import ArgSpecParseError, ParseError, PassFailedException, VerifyException
 
 from crossbank.backends.system import suggestion
-from crossbank.compiler.driver import Compilation, finish, make_context, print_module
-from crossbank.compiler.phases import PHASES, all_passes
+from crossbank.compiler.driver import Compilation, finish, groups_of, guarded, make_context, print_module
+from crossbank.compiler.files import read_text
+from crossbank.compiler.phases import PHASES, all_passes, passes_of
 from crossbank.dialects import load_dialects
 from crossbank.passes.context import CompileContext, CompileOptions
 from crossbank.runtime.compiled import Program
@@ -66,15 +67,18 @@ def apply_passes(
     module = parse_module(text, ctx, str(where))
     _restore_tables(ctx, where)
     for item in pipeline(passes, known):
-        item.apply(ctx, module)
-        module.verify()
+        with guarded(f"pass {item.name}", module):
+            try:
+                item.apply(ctx, module)
+            except PassFailedException as error:
+                raise ProgramError("CB0809", f"pass {item.name} can't be applied: {error}", str(where)) from error
+            module.verify()
     return print_module(module)
 
 
 def _restore_tables(ctx: CompileContext, where: Path) -> None:
-    load = getattr(ctx, "load_tables", None)
-    if load is not None and (where.parent / "tables").is_dir():
-        load(where.parent)
+    if (where.parent / "tables").is_dir():
+        ctx.load_tables(where.parent)
 
 
 def pipeline(text: str, known: dict[str, type[ModulePass]]) -> tuple[ModulePass, ...]:
@@ -112,13 +116,57 @@ def pass_list() -> str:
     return "\n".join(lines)
 
 
+def starting_point(start: str, ir: Path | None, dumps: Path | None) -> tuple[str, Path]:
+    """The first phase to run and the file with the IR before it.
+
+    `start` is a file of --dump-ir (whose name says what it holds), or a phase: its IR is `ir`, or lies in `dumps`.
+    """
+    if start in PHASES[1:]:
+        if ir is not None:
+            return start, ir
+        if dumps is None:
+            raise ProgramError(
+                "CB0807", "--from PHASE needs the IR to start with",
+                help="add --ir FILE, or --dump-ir FOLDER that an earlier compilation wrote",
+            )  # fmt: skip
+        before = [path for name in PHASES[: PHASES.index(start)] for path in sorted(dumps.glob(f"[0-9]*.{name}*.mlir"))]
+        if not before:
+            raise ProgramError(
+                "CB0807", f"no file of a phase before {start}", str(dumps), "compile with --dump-ir first"
+            )
+        return start, before[-1]
+    path = Path(start)
+    if not path.suffix:
+        raise ProgramError("CB0803", f"can't resume from {start!r}", help=suggestion(start, PHASES[1:]))
+    done = path.name.split(".")[1:2]
+    if not done or done[0] not in PHASES[:-2]:
+        raise ProgramError(
+            "CB0807",
+            "the name of the file doesn't say which phase comes next",
+            str(path),
+            "give --from PHASE --ir FILE",
+        )
+    last = passes_of(done[0])[-1].name if done[0] != "import" else ""
+    if last and not path.name.split(".", 2)[2].startswith(last):
+        raise ProgramError(
+            "CB0807",
+            f"the file is from the middle of phase {done[0]}",
+            str(path),
+            f"resume after its last pass, {last}",
+        )
+    return PHASES[PHASES.index(done[0]) + 1], path
+
+
 def resume(model: Path, ir: Path, phase: str, target: str | Path, *, dump_ir: Path | None, **arguments: Any) -> Program:
     """Go on from the IR of an earlier phase; `phase` is the first one to run."""
     if phase not in PHASES[1:]:
         raise ProgramError("CB0803", f"can't resume from {phase!r}", help=suggestion(phase, PHASES[1:]))
-    ctx = _prepare(target, model, arguments["context"], arguments["max_batch"], weights=arguments["weights"])
+    groups = groups_of(arguments["chips"])
+    ctx = _prepare(
+        target, model, arguments["context"], arguments["max_batch"], weights=arguments["weights"], groups=groups
+    )
     job = Compilation(ctx, dump_ir)
-    module = parse_module(ir.read_text(encoding="utf-8"), ctx, str(ir))
+    module = parse_module(read_text(ir), ctx, str(ir))
     _restore_tables(ctx, ir)
     for name in PHASES[PHASES.index(phase) : -1]:
         with job.phase(name):

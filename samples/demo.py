@@ -47,9 +47,8 @@ def main() -> None:
         age_s = DAY_S if target == "hermes" else 0.0
         new = program.session(seed=0, time_s=age_s).generate(prompt, args.tokens).tolist()
         same = next((i for i, (a, b) in enumerate(zip(new, exact, strict=True)) if a != b), len(exact))
-        print(
-            f"{target}: {TITLES[target]}; {program.summary()['instructions']} instructions, compiled in {compiled_s:.1f} s"
-        )
+        count = program.summary()["instructions"]
+        print(f"{target}: {TITLES[target]}; {count} instructions, compiled in {compiled_s:.1f} s")
         print(f"  {text_of(prompt + new)!r}\n  the first {same} of {len(exact)} tokens are those of fp32\n")
         result = evaluate(program, MODEL, HELD_OUT, seeds=args.devices, max_bytes=args.bytes, time_s=age_s)
         interval = result["interval_95"]
@@ -57,7 +56,7 @@ def main() -> None:
             (
                 target,
                 f"{result['bits_per_byte']:.4f}",
-                "" if interval is None else f"± {(interval[1] - interval[0]) / 2:.4f}",
+                "" if result["seeds"] < 2 else f"± {(interval[1] - interval[0]) / 2:.4f}",
                 f"{result['reference_bits_per_byte']:.4f}",
                 f"{100 * result['relative_difference']:+.2f} %",
             )

@@ -9,8 +9,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from crossbank.compiler.cli.printing import note, put, size
-from crossbank.runtime.program import ProgramError
+from crossbank.compiler.cli.printing import counted, put, put_json, size
+from crossbank.compiler.cli.progress import progress_bar
+from crossbank.compiler.files import check_folder, read_text, write_text
 
 Model = Annotated[Path, typer.Argument(help="an ONNX model")]
 Target = Annotated[str, typer.Option("--target", "-t", help="a target's name, or a system file (.toml)")]
@@ -56,18 +57,22 @@ def compile_command(
     chips: Chips = "auto",
     calibration: Calibration = None,
     dump_ir: Annotated[Path | None, typer.Option(help="folder for one file of IR per pass")] = None,
-    stop_after: Annotated[str | None, typer.Option(help="stop after this phase and print its IR")] = None,
-    start_from: Annotated[
-        str | None, typer.Option("--from", help="resume from the IR of a --dump-ir file: MODEL is that file's model")
+    stop_after: Annotated[
+        str | None, typer.Option(help="stop after this phase and print its IR, or write it to -o")
     ] = None,
-    ir: Annotated[Path | None, typer.Option("--ir", help="the IR file to resume from, with --from")] = None,
+    start_from: Annotated[
+        str | None,
+        typer.Option(
+            "--from", help="resume from a file of --dump-ir or --stop-after, or from a phase of --dump-ir DIR"
+        ),
+    ] = None,
+    ir: Annotated[Path | None, typer.Option("--ir", help="with --from PHASE: the file to resume from")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print the summary as JSON")] = False,
 ) -> None:
     """Compile a model into a program."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
     from crossbank.compiler.driver import compile as compile_model
     from crossbank.compiler.driver import compile_to_module, print_module
-    from crossbank.compiler.resuming import resume
+    from crossbank.compiler.resuming import resume, starting_point
 
     arguments = {
         "context": context,
@@ -76,41 +81,34 @@ def compile_command(
         "chips": chips_of(chips),
     }
     start = time.perf_counter()
-    columns = (TextColumn("{task.description:>9}"), BarColumn(), TimeElapsedColumn())
-    from rich.console import Console
-
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task("compile", total=1.0)
-
-        def progress(phase: str, done: float) -> None:
-            bar.update(task, description=phase, completed=done)
-
+    path = output or Path(model.name).with_suffix(".cbk")
+    check_folder(path)
+    with progress_bar("compile") as update:
         if start_from is not None:
-            if ir is None:
-                raise ProgramError(
-                    "CB0807",
-                    "--from needs the IR to start with",
-                    help="add --ir FILE, a file that --dump-ir or --stop-after wrote",
-                )
-            program = resume(model, ir, start_from, target, dump_ir=dump_ir, **arguments)
+            phase, file = starting_point(start_from, ir, dump_ir)
+            program = resume(model, file, phase, target, dump_ir=None, **arguments)
         elif stop_after is not None and stop_after != "emit":
-            module, _ = compile_to_module(
-                model, target, dump_ir=dump_ir, stop_after=stop_after, progress=progress, **arguments
+            module, job = compile_to_module(
+                model, target, dump_ir=dump_ir, stop_after=stop_after, progress=update, **arguments
             )
             text = print_module(module)
             if output is None:
                 put(text.rstrip("\n"))
             else:
-                output.write_text(text, encoding="utf-8")
+                write_text(output, text)
+                job.ctx.save_tables(output.parent)
             return
         else:
             program = compile_model(
-                model, target, dump_ir=dump_ir, progress=progress, calibration=calibration, **arguments
+                model, target, dump_ir=dump_ir, progress=update, calibration=calibration, **arguments
             )
-        path = output or Path(model.name).with_suffix(".cbk")
-        bar.update(task, description="save", completed=0.99)
+        update("save", 0.99)
         program.save(path)
-    put(summary_text(program.summary(), model, path, time.perf_counter() - start))
+    seconds = time.perf_counter() - start
+    if as_json:
+        put_json(program.summary() | {"program": str(path), "size_bytes": path.stat().st_size, "seconds": seconds})
+    else:
+        put(summary_text(program.summary(), model, path, seconds))
 
 
 def summary_text(summary: dict[str, object], model: Path, path: Path, seconds: float) -> str:
@@ -125,15 +123,19 @@ def summary_text(summary: dict[str, object], model: Path, path: Path, seconds: f
     )
     recognised = ", ".join(f"{count} {kind}" for kind, count in s.get("recognised", {}).items() if count)
     missed = s.get("unrecognised", [])
-    group = s.get("group", "")
+    group = str(s.get("group", ""))
     limits = s.get("limits", {})
-    memory = ", ".join(f"{name} {size(used)}" for name, used in s.get("memory", {}).items())
+    memory = ", ".join(f"{name} {size(used)}" for name, used in s.get("memory", {}).items() if used)
+    target = [str(s.get("target")), counted(int(s.get("groups", 1)), group)] if group else [str(s.get("target"))]
+    if "calibration" in s:
+        target.append(f"converters calibrated from {s['calibration']}")
     return "\n".join(
         [
             f"model        {model.name}: {s.get('nodes', '?')} nodes",
-            f"target       {s.get('target')}" + (f", {s.get('groups')} {group}(s)" if group else ""),
+            f"target       {', '.join(target)}",
             f"engines      {engines or '-'}",
-            f"recognised   {recognised or '-'}" + (f"; not: {len(missed)}" if missed else ""),
+            f"recognised   {recognised or '-'}"
+            + (f"; not: {len(missed)} (crossbank inspect lists them)" if missed else ""),
             f"capacity     context {limits.get('context')}, batch {limits.get('max_batch')}",
             f"memory       {memory or '-'}",
             f"instructions {s.get('instructions')}",
@@ -161,13 +163,5 @@ def opt_command(
     if list_passes:
         put(pass_list())
         return
-    text = sys.stdin.read() if str(file) == "-" else _read(file)
+    text = sys.stdin.read() if str(file) == "-" else read_text(file)
     put(apply_passes(text, passes, target, model, context, max_batch, file).rstrip("\n"))
-
-
-def _read(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        note(f"error: can't read {file}: {error}")
-        raise typer.Exit(1) from error

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from crossbank.compiler.cli.building import Batch, Calibration, Chips, Context, Model, Target, chips_of
-from crossbank.compiler.cli.printing import note, put, put_json, table
-from crossbank.runtime.program import ProgramError
+from crossbank.compiler.cli.printing import put, put_json, signed, table
+from crossbank.compiler.cli.progress import progress_bar
+from crossbank.compiler.files import check_folder, write_file
 
 ProgramFile = Annotated[Path, typer.Argument(help="a compiled program (.cbk)")]
 Seed = Annotated[int, typer.Option(help="which device: seeds programming, drift and read noise")]
 Time = Annotated[float, typer.Option("--time", help="seconds since programming ended")]
 Noise = Annotated[bool, typer.Option("--noise/--no-noise", help="no noise: keep converters and number formats only")]
 Ideal = Annotated[bool, typer.Option("--ideal", help="switch every non-ideality of the device off")]
+Check = Literal["onnxruntime"]
 Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 
 
@@ -30,54 +32,56 @@ def run_command(
     program: ProgramFile,
     inputs: Annotated[Path, typer.Option(help="an .npz with an array per input")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="write the outputs to this .npz")] = None,
-    check: Annotated[str | None, typer.Option(help="onnxruntime: compare with the model under onnxruntime")] = None,
-    model: Annotated[Path | None, typer.Option(help="the ONNX model, for --check")] = None,
+    check: Annotated[Check | None, typer.Option(help="compare with the model under onnxruntime")] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="the ONNX model, for --check; default: where it was when compiled")
+    ] = None,
     seed: Seed = 0,
     time_s: Time = 0.0,
     noise: Noise = True,
     ideal: Ideal = False,
+    as_json: Json = False,
 ) -> None:
     """Run a program once on given inputs."""
     import numpy as np
 
-    from crossbank.compiler.report.comparing import compare_with_onnxruntime, read_inputs
+    from crossbank.compiler.report.comparing import compare_with_onnxruntime, model_of, read_inputs, with_formats
     from crossbank.runtime.compiled import load
 
+    if output is not None:
+        check_folder(output)
     feeds = read_inputs(inputs)
     loaded = load(program)
-    session = loaded.session(seed=seed, time_s=time_s, noise=noise, ideal=ideal)
-    names = [port.name for port in session.get_outputs()]
-    found = dict(zip(names, session.run(None, feeds), strict=True))
-    if check is not None:
-        if check != "onnxruntime" or model is None:
-            raise ProgramError(
-                "CB0811",
-                "--check takes onnxruntime and needs --model FILE",
-                help="--check onnxruntime --model MODEL.onnx",
-            )
-        rows = compare_with_onnxruntime(model, feeds, found)
-        put(
-            table(
-                [(n, s, f"{e:.3g}", f"{a:.3g}") for n, s, e, a in rows],
-                ("output", "shape", "relative error", "max abs"),
-                (2, 3),
-            )
-        )
-    else:
-        put(
-            table(
-                [(n, "x".join(map(str, a.shape)), str(a.dtype)) for n, a in found.items()], ("output", "shape", "dtype")
-            )
-        )
+    reference = None if check is None else model or model_of(loaded, program)
+    with progress_bar("run"):
+        session = loaded.session(seed=seed, time_s=time_s, noise=noise, ideal=ideal)
+        feeds = with_formats(feeds, session)
+        names = [port.name for port in session.get_outputs()]
+        found = dict(zip(names, session.run(None, feeds), strict=True))
+        compared = compare_with_onnxruntime(reference, feeds, found) if reference is not None else {}
     if output is not None:
-        np.savez(output, **{name: np.asarray(value) for name, value in found.items()})
+        write_file(output, lambda file: np.savez(file, **found))
+    rows = [
+        {"output": name, "shape": list(value.shape), "dtype": value.dtype.name, **compared.get(name, {})}
+        for name, value in found.items()
+    ]
+    if as_json:
+        put_json(rows)
+        return
+    head = ("output", "shape", "dtype", *(("relative error", "max abs error") if compared else ()))
+    cells = [
+        (r["output"], "x".join(map(str, r["shape"])), r["dtype"])
+        + ((f"{r['relative_error']:.3g}", f"{r['max_abs_error']:.3g}") if compared else ())
+        for r in rows
+    ]
+    put(table(cells, head, (3, 4)))
 
 
 def generate_command(
     program: ProgramFile,
     prompt_ids: Annotated[str | None, typer.Option(help="comma-separated token ids")] = None,
     prompt_text: Annotated[str | None, typer.Option(help="text whose bytes are the token ids")] = None,
-    new_tokens: Annotated[int, typer.Option("-n", help="how many tokens to generate")] = 16,
+    new_tokens: Annotated[int, typer.Option("-n", min=0, help="how many tokens to generate")] = 16,
     seed: Seed = 0,
     time_s: Time = 0.0,
     noise: Noise = True,
@@ -97,10 +101,15 @@ def generate_command(
             if prompt_ids is not None
             else list((prompt_text or "").encode())
         )
-    except ValueError:
+        prompt = np.array(ids, np.int64)
+    except (ValueError, OverflowError):
         raise typer.BadParameter(f"{prompt_ids!r} is no list of ids", param_hint="--prompt-ids") from None
     session = load(program).session(seed=seed, time_s=time_s, noise=noise, ideal=ideal)
-    new = [int(token) for token in np.ravel(session.generate(np.array(ids, np.int64), new_tokens))]
+    new: list[int] = []
+    with progress_bar("prompt") as update:
+        for token in session.stream(prompt, new_tokens):
+            new.append(int(token[0]))
+            update("generate", len(new) / new_tokens)
     if as_json:
         put_json({"prompt": ids, "tokens": new})
     elif prompt_text is not None:
@@ -117,8 +126,8 @@ def evaluate_command(
     max_batch: Batch = 8,
     chips: Chips = "auto",
     calibration: Calibration = None,
-    seeds: Annotated[int, typer.Option(help="how many devices to draw")] = 5,
-    max_bytes: Annotated[int, typer.Option(help="how much of the text to use")] = 16384,
+    seeds: Annotated[int, typer.Option(min=1, help="how many devices to draw, where noise makes them differ")] = 5,
+    max_bytes: Annotated[int, typer.Option(min=1, help="how much of the text to use, from its beginning")] = 16384,
     time_s: Time = 0.0,
     noise: Noise = True,
     ideal: Ideal = False,
@@ -126,23 +135,44 @@ def evaluate_command(
 ) -> None:
     """Bits per byte of a text on a device, against onnxruntime, over several devices with a 95 % interval."""
     from crossbank.compiler.driver import compile as compile_model
-    from crossbank.compiler.report.evaluating import evaluate
+    from crossbank.compiler.report.evaluating import evaluate, read_text_bytes
 
-    program = compile_model(
-        model, target, context=context, max_batch=max_batch, chips=chips_of(chips), calibration=calibration
-    )
-    result: dict[str, Any] = evaluate(
-        program, model, text, seeds=seeds, max_bytes=max_bytes, time_s=time_s, noise=noise, ideal=ideal, progress=note
-    )
+    read_text_bytes(text, max_bytes)
+    with progress_bar("compile") as update:
+        program = compile_model(
+            model,
+            target,
+            context=context,
+            max_batch=max_batch,
+            chips=chips_of(chips),
+            calibration=calibration,
+            progress=update,
+        )
+        result = evaluate(
+            program, model, text, seeds=seeds, max_bytes=max_bytes, time_s=time_s, noise=noise, ideal=ideal,
+            progress=update,
+        )  # fmt: skip
     if as_json:
         put_json(result)
-        return
-    put(f"onnxruntime fp32   {result['reference_bits_per_byte']:.4f} bits per byte")
-    interval = result["interval_95"]
-    spread = (
-        f"  (95 % of devices' mean: {interval[0]:.4f} to {interval[1]:.4f}, {result['seeds']} devices)"
-        if interval
-        else ""
+    else:
+        put(evaluation_text(result))
+
+
+def evaluation_text(result: dict[str, Any]) -> str:
+    """Bits per byte and perplexity of both, and their difference with its interval."""
+    interval, seeds = result["difference_interval_95"], result["seeds"]
+    spread = f"95 % of {seeds} devices: {signed(interval[0])} to {signed(interval[1])}" if seeds > 1 else ""
+    if seeds == 1:
+        spread = "one device of many" if interval is None else "all devices are equal"
+    rows = [
+        ("onnxruntime", f"{result['reference_bits_per_byte']:.4f}", f"{result['reference_perplexity']:.4f}"),
+        (str(result["target"]), f"{result['bits_per_byte']:.4f}", f"{result['perplexity']:.4f}"),
+    ]
+    relative = 100 * result["relative_difference"]
+    return "\n".join(
+        [
+            table(rows, ("", "bits per byte", "perplexity"), (1, 2)),
+            f"difference {signed(result['difference'])} bits per byte ({signed(relative, 2)} %); {spread}",
+            f"{result['bytes']} bytes predicted, device {result['time_s']:g} s after programming",
+        ]
     )
-    put(f"{result['target']:<18} {result['bits_per_byte']:.4f} bits per byte{spread}")
-    put(f"difference         {result['difference']:+.4f}  ({100 * result['relative_difference']:+.2f} %)")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from crossbank.compiler.cli.printing import put, put_json, size, table
-from crossbank.runtime.program import ProgramError
+from crossbank.compiler.cli.printing import counted, put, put_json, size, table
+from crossbank.compiler.files import check_folder, read_text, write_text
+
+if TYPE_CHECKING:
+    from crossbank.runtime.compiled import Program
 
 ProgramFile = Annotated[Path, typer.Argument(help="a compiled program (.cbk)")]
 
@@ -33,33 +36,43 @@ def inspect_command(
     if as_json:
         put_json(summary)
         return
-    put(f"target {summary['target']}: {summary.get('title', '')}")
-    put(f"entry points {', '.join(loaded.functions)}")
-    put("\nengines")
-    rows = [
-        (kind, str(e.get("nodes", 0)), f"{e.get('macs', 0):.4g}", size(e.get("weight_bytes", 0)))
+    put(inspection_text(loaded))
+
+
+def inspection_text(program: Program) -> str:
+    """What a program holds, for a person."""
+    summary, code = program.summary(), program.code
+    limits, groups = summary["limits"], counted(int(summary.get("groups", 1)), str(summary.get("group", "")))
+    engines = [
+        (kind, str(e["nodes"]), f"{e['macs']:.4g}", size(e["weight_bytes"]))
         for kind, e in summary.get("engines", {}).items()
+        if e["nodes"]
     ]
-    put(table(rows, ("kind", "nodes", "MACs a token", "weights"), (1, 2, 3)))
-    put("\nrecognised")
-    put(table([(kind, str(n)) for kind, n in summary.get("recognised", {}).items()], ("kind", "count"), (1,)))
+    memory = [
+        (s.name, s.kind, size(s.used_bytes), "-" if s.capacity_bytes is None else size(s.capacity_bytes))
+        for s in code.spaces.values()
+    ]
+    recognised = [(kind, str(count)) for kind, count in summary.get("recognised", {}).items() if count]
     missed: list[Any] = summary.get("unrecognised", [])
+    parts = [
+        f"model        {summary.get('model')}: {summary.get('nodes')} nodes, {len(summary.get('folded', []))} folded",
+        f"target       {summary['target']}: {code.system.get('title', '')}"
+        + (f"; {groups}" if summary.get("group") else ""),
+        f"capacity     context {limits.get('context')}, batch {limits.get('max_batch')}",
+        f"entry points {', '.join(program.functions)}",
+        f"instructions {summary.get('instructions')} in {counted(len(code.blocks), 'block')}",
+        *([f"converters   calibrated from {summary['calibration']}"] if "calibration" in summary else []),
+        "",
+        table(engines, ("engine", "nodes", "MACs of a first token", "weights"), (1, 2, 3)),
+        "",
+        table(recognised, ("recognised", "count"), (1,)),
+        "",
+        table(memory, ("memory", "kind", "used", "capacity"), (2, 3)),
+    ]
     if missed:
-        put("\nnot recognised (they run all the same)")
-        put(table([tuple(map(str, row)) for row in missed], ("operation", "node", "why")[: len(missed[0])]))
-    put("\nmemory")
-    code = loaded.code
-    put(
-        table(
-            [
-                (s.name, s.kind, size(s.used_bytes), "-" if s.capacity_bytes is None else size(s.capacity_bytes))
-                for s in code.spaces.values()
-            ],
-            ("space", "kind", "used", "capacity"),
-            (2, 3),
-        )
-    )
-    put(f"\n{summary.get('instructions')} instructions in {len(code.blocks)} blocks; capacity {summary['limits']}")
+        rows = [tuple(map(str, row)) if isinstance(row, list | tuple) else (str(row),) for row in missed]
+        parts += ["", table(rows, ("not recognised", "count", "why")[: len(rows[0])])]
+    return "\n".join(parts)
 
 
 def dis_command(
@@ -74,7 +87,7 @@ def dis_command(
     if output is None:
         put(text.rstrip("\n"))
     else:
-        output.write_text(text, encoding="utf-8")
+        write_text(output, text)
 
 
 def asm_command(
@@ -86,12 +99,8 @@ def asm_command(
     from crossbank.runtime.assembly.assembler import assemble
     from crossbank.runtime.compiled import Program, load
 
-    base = load(program)
-    try:
-        text = source.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ProgramError("CB0813", f"can't read {source}: {error}") from error
-    made = Program(assemble(text), base.tensors)
+    check_folder(output)
+    made = Program(assemble(read_text(source)), load(program).tensors)
     made.verify()
     made.save(output)
 
@@ -106,4 +115,4 @@ def reference_command(
     if output is None:
         put(text.rstrip("\n"))
     else:
-        output.write_text(text, encoding="utf-8")
+        write_text(output, text)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from crossbank.compiler.cli.printing import put, put_json, quantity, share, size, table
+from crossbank.compiler.cli.printing import counted, put, put_json, quantity, share, size, table
 from crossbank.runtime.program import ProgramError
 
 
@@ -55,7 +55,7 @@ def cost_text(cost: dict[str, Any], by: str, top: int) -> str:
     resting = "rests on assumed numbers"
     lines = [
         f"prompt {cost['prompt']}, generate {cost['generate']}, batch {cost['batch']}"
-        + (f" on {groups['count']} {groups['name']}(s)" if groups.get("name") else ""),
+        + (f" on {counted(groups['count'], groups['name'])}" if groups.get("name") else ""),
         f"time to first token    {quantity(cost['ttft_s'], 's')}",
         f"time per output token  {quantity(cost['tpot_s'], 's')}",
         f"tokens per second      {'-' if cost['tokens_per_s'] is None else format(cost['tokens_per_s'], '.4g')}",

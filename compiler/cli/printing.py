@@ -43,6 +43,17 @@ def size(count_bytes: float) -> str:
     raise AssertionError
 
 
+def counted(count: int, thing: str) -> str:
+    """A number of things, such as "2 chips"."""
+    return f"{count} {thing}" + ("" if count == 1 else "s")
+
+
+def signed(value: float, digits: int = 4) -> str:
+    """A difference with its sign, which 0 lacks."""
+    rounded = round(value, digits)
+    return f"{rounded:+.{digits}f}" if rounded else f"{0:.{digits}f}"
+
+
 def share(part: float) -> str:
     """A fraction as per cent."""
     return f"{100 * part:.1f} %"

@@ -3,27 +3,63 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
+from crossbank.runtime.numerics import dtype_of
 from crossbank.runtime.program import ProgramError
+from crossbank.runtime.tensors import FileRange
+
+if TYPE_CHECKING:
+    from crossbank.runtime.compiled import Program
+    from crossbank.runtime.session import Session
 
 Array = NDArray[Any]
 
 
 def read_inputs(path: Path) -> dict[str, Array]:
     """The arrays of an .npz; ProgramError CB0814 where it is none."""
+    help = "write them with numpy.savez(path, name=array)"
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        archive = np.load(path, allow_pickle=False)
+        if not isinstance(archive, NpzFile):
+            raise ProgramError("CB0814", "an .npy holds one array without a name", str(path), help)
+        with archive:
             return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, zipfile.BadZipFile, AttributeError) as error:
-        raise ProgramError(
-            "CB0814", f"can't read inputs: {error}", str(path), "write them with numpy.savez(path, name=array)"
-        ) from error
+    except FileNotFoundError as error:
+        raise ProgramError("CB0814", "there is no such file of inputs", str(path), help) from error
+    except (OSError, ValueError, EOFError, KeyError, NotImplementedError, MemoryError, zipfile.BadZipFile) as error:
+        raise ProgramError("CB0814", f"can't read inputs: {error}", str(path), help) from error
+
+
+def with_formats(feeds: Mapping[str, Array], session: Session) -> dict[str, Array]:
+    """The feeds, those that an .npz keeps as plain bytes (bfloat16) in the format that the session expects."""
+    formats = {port.name: port.type.removeprefix("tensor(").removesuffix(")") for port in session.get_inputs()}
+    return {
+        name: array.view(dtype_of(formats[name]))
+        if array.dtype == np.dtype("V2") and formats.get(name) == "bfloat16"
+        else array
+        for name, array in feeds.items()
+    }
+
+
+def model_of(program: Program, path: Path) -> Path:
+    """The ONNX file that a program was compiled from: beside the program, its weights, or where we are."""
+    name = Path(str(program.summary().get("model", ""))).name
+    data = (program.tensors.entry(tensor).data for tensor in program.tensors)
+    folders = dict.fromkeys([path.resolve().parent, *(d.path.parent for d in data if isinstance(d, FileRange)), Path()])
+    for folder in folders:
+        if name and (folder / name).is_file():
+            return folder / name
+    raise ProgramError(
+        "CB0811", f"the model {name or '(unnamed)'} is not beside the program", str(path), "say where: --model FILE"
+    )
 
 
 def reference_session(model: Path) -> Any:
@@ -33,7 +69,20 @@ def reference_session(model: Path) -> Any:
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 3
-    return ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+    with onnxruntime_errors(model):
+        return ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+
+
+@contextmanager
+def onnxruntime_errors(model: Path) -> Iterator[None]:
+    """What onnxruntime refuses is a diagnostic; its exceptions have no base class but Exception."""
+    try:
+        yield
+    except ProgramError:
+        raise
+    except Exception as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise ProgramError("CB0811", f"onnxruntime can't run the model: {lines[0]}", str(model)) from error
 
 
 def relative_error(found: Array, expected: Array) -> float:
@@ -47,15 +96,19 @@ def relative_error(found: Array, expected: Array) -> float:
 
 def compare_with_onnxruntime(
     model: Path, feeds: Mapping[str, Array], found: Mapping[str, Array]
-) -> list[tuple[str, str, float, float]]:
-    """(output, shape, relative error, largest absolute difference) for each output, against onnxruntime."""
+) -> dict[str, dict[str, float]]:
+    """For each output `relative_error` and `max_abs_error` (largest absolute difference) against onnxruntime."""
     session = reference_session(model)
     names = [output.name for output in session.get_outputs()]
-    rows: list[tuple[str, str, float, float]] = []
-    for name, expected in zip(names, session.run(None, dict(feeds)), strict=True):
+    with onnxruntime_errors(model):
+        results: list[Array] = session.run(None, dict(feeds))
+    rows: dict[str, dict[str, float]] = {}
+    for name, expected in zip(names, results, strict=True):
+        if name not in found or found[name].shape != expected.shape:
+            raise ProgramError("CB0811", f"the model's output {name} is not the program's", str(model))
         difference = np.abs(found[name].astype(np.float64) - expected.astype(np.float64))
-        shape = "x".join(map(str, expected.shape))
-        rows.append(
-            (name, shape, relative_error(found[name], expected), float(difference.max()) if difference.size else 0.0)
-        )
+        rows[name] = {
+            "relative_error": relative_error(found[name], expected),
+            "max_abs_error": float(difference.max(initial=0.0)),
+        }
     return rows
