@@ -74,8 +74,8 @@ class RepeatOp(IRDLOperation):
     """Call `callee` `count` times: a layer stack as one operation.
 
     The callee takes (carried…, shared…, each…) and returns (carried…, each…): call i gets the carried results of call
-    i - 1 (the operands for the first), every shared operand, and operand `slot * count + i` of each `each` slot; its own
-    `each` results land at the same places.
+    i - 1 (the operands for the first), every shared operand, and operand `slot * count + i` of each `each` slot; its
+    own `each` results land at the same places.
     """
 
     name = "imc.repeat"
@@ -99,6 +99,14 @@ class RepeatOp(IRDLOperation):
 
 
 # --------------------------------------------------------------- buffer form
+
+
+def _must_be_expressions(*texts: StringAttr) -> None:
+    try:
+        for text in texts:
+            Expr.of(text.data)
+    except ExprError as error:
+        raise VerifyException(str(error)) from error
 
 
 @irdl_attr_definition
@@ -141,11 +149,7 @@ class ViewAttr(ParametrizedAttribute):
     def verify(self) -> None:
         if len(self.shape) != len(self.strides):
             raise VerifyException(f"{len(self.shape)} dimensions but {len(self.strides)} strides")
-        try:
-            for text in (self.offset, *self.shape, *self.strides):
-                Expr.of(text.data)
-        except ExprError as error:
-            raise VerifyException(str(error)) from error
+        _must_be_expressions(self.offset, *self.shape, *self.strides)
 
 
 def contiguous(shape: Sequence[int | Expr]) -> tuple[Expr, ...]:
@@ -174,6 +178,9 @@ class BufferOp(IRDLOperation):
     address = opt_prop_def(IntegerAttr)
     traits = traits_def(SymbolOpInterface())
 
+    def verify_(self) -> None:
+        _must_be_expressions(self.size)
+
 
 @irdl_op_definition
 class PortOp(IRDLOperation):
@@ -196,6 +203,9 @@ class StateOp(IRDLOperation):
     output = opt_prop_def(StringAttr)
     axis = prop_def(IntegerAttr)
     past = prop_def(StringAttr)
+
+    def verify_(self) -> None:
+        _must_be_expressions(self.past)
 
 
 @irdl_op_definition
@@ -234,6 +244,9 @@ class LoopOp(IRDLOperation):
     parallel = prop_def(BoolAttr)
     body = region_def("single_block")
     traits = traits_def(NoTerminator())
+
+    def verify_(self) -> None:
+        _must_be_expressions(self.trips)
 
 
 @irdl_op_definition

@@ -7,7 +7,7 @@ new), H query heads, G key/value heads (H a multiple of G), D head dimension.
 from __future__ import annotations
 
 from xdsl.dialects.builtin import ArrayAttr, BoolAttr, Float64Type, FloatAttr, IntegerAttr, StringAttr, SymbolRefAttr
-from xdsl.ir import Dialect
+from xdsl.ir import Dialect, SSAValue
 from xdsl.irdl import (
     IRDLOperation,
     irdl_op_definition,
@@ -22,6 +22,18 @@ from xdsl.traits import Pure, SymbolOpInterface
 from xdsl.utils.exceptions import VerifyException
 
 from crossbank.dialects.shape import dtype_of, shape_of
+from crossbank.runtime.expr import Expr
+
+
+def _must_have_shape(value: SSAValue, shape: tuple[Expr, ...], name: str) -> None:
+    if shape_of(value) != shape:
+        raise VerifyException(f"{name} must be {'x'.join(map(str, shape))}, not {'x'.join(map(str, shape_of(value)))}")
+
+
+def _must_be_known(activation: StringAttr) -> None:
+    if activation.data not in ACTIVATIONS:
+        raise VerifyException(f"unknown activation {activation.data}")
+
 
 ACTIVATIONS = ("silu", "gelu", "gelu_tanh", "relu", "sigmoid", "tanh", "quick_gelu")
 
@@ -45,8 +57,7 @@ class LinearOp(IRDLOperation):
         k, n = weight[::-1] if self.transposed.value.data else weight
         if shape_of(self.x)[-1] != k:
             raise VerifyException(f"x has {shape_of(self.x)[-1]} features, the weight takes {k}")
-        if shape_of(self.y) != (*shape_of(self.x)[:-1], n):
-            raise VerifyException(f"y must be {'x'.join(map(str, (*shape_of(self.x)[:-1], n)))}")
+        _must_have_shape(self.y, (*shape_of(self.x)[:-1], n), "y")
 
 
 @irdl_op_definition
@@ -60,6 +71,9 @@ class RmsNormOp(IRDLOperation):
     y = result_def()
     traits = traits_def(Pure())
 
+    def verify_(self) -> None:
+        _must_have_shape(self.y, shape_of(self.x), "y")
+
 
 @irdl_op_definition
 class LayerNormOp(IRDLOperation):
@@ -72,6 +86,9 @@ class LayerNormOp(IRDLOperation):
     epsilon = prop_def(FloatAttr[Float64Type])
     y = result_def()
     traits = traits_def(Pure())
+
+    def verify_(self) -> None:
+        _must_have_shape(self.y, shape_of(self.x), "y")
 
 
 @irdl_op_definition
@@ -91,8 +108,7 @@ class RotaryOp(IRDLOperation):
     traits = traits_def(Pure())
 
     def verify_(self) -> None:
-        if shape_of(self.x) != shape_of(self.y):
-            raise VerifyException("x and y differ in shape")
+        _must_have_shape(self.y, shape_of(self.x), "y")
 
 
 @irdl_op_definition
@@ -107,8 +123,9 @@ class GatedOp(IRDLOperation):
     traits = traits_def(Pure())
 
     def verify_(self) -> None:
-        if self.activation.data not in ACTIVATIONS:
-            raise VerifyException(f"unknown activation {self.activation.data}")
+        _must_be_known(self.activation)
+        _must_have_shape(self.up, shape_of(self.gate), "up")
+        _must_have_shape(self.y, shape_of(self.gate), "y")
 
 
 @irdl_op_definition
@@ -122,8 +139,8 @@ class ActivationOp(IRDLOperation):
     traits = traits_def(Pure())
 
     def verify_(self) -> None:
-        if self.activation.data not in ACTIVATIONS:
-            raise VerifyException(f"unknown activation {self.activation.data}")
+        _must_be_known(self.activation)
+        _must_have_shape(self.y, shape_of(self.x), "y")
 
 
 @irdl_op_definition
@@ -135,6 +152,9 @@ class EmbeddingOp(IRDLOperation):
     ids = operand_def()
     y = result_def()
     traits = traits_def(Pure())
+
+    def verify_(self) -> None:
+        _must_have_shape(self.y, (*shape_of(self.ids), *shape_of(self.table)[1:]), "y")
 
 
 @irdl_op_definition
@@ -159,16 +179,21 @@ class CacheOp(IRDLOperation):
     values_out = prop_def(ArrayAttr[StringAttr])
     traits = traits_def(SymbolOpInterface())
 
+    def verify_(self) -> None:
+        named = [len(names) for names in (self.keys_in, self.keys_out, self.values_in, self.values_out)]
+        if len({count for count in named if count}) > 1:
+            raise VerifyException(f"{', '.join(map(str, named))} inputs and outputs don't belong to as many calls")
+
 
 @irdl_op_definition
 class AttentionOp(IRDLOperation):
     """y = softmax(scale * q kᵀ + mask) v, head h of q with head h // (H/G) of k and v.
 
     q [B, H, S, D], k [B, G, S, D] and v [B, G, S, Dv]; with `cache` k and v are appended to it first and attention is
-    over all T = past + S tokens; without, T = S' is k's own length. `mask`, broadcast to [B, H, S, T]: float is added to
-    the scaled scores, bool keeps where true. `causal`: query i also sees only keys j <= i + (T - S). `softcap` c > 0:
-    scores become c * tanh(scores / c) before the mask. A row with nothing to see gives 0 if `nan_to_zero`.
-    y [B, H, S, Dv].
+    over all T = past + S tokens; without, T = S' is k's own length. `mask`, broadcast to [B, H, S, T]: float is added
+    to the scaled scores, bool keeps where true. `causal`: query i also sees only keys j <= i + (T - S). `softcap` c >
+    0: scores become c * tanh(scores / c) before the mask. A row with nothing to see gives 0 if `nan_to_zero`. y
+    is [B, H, S, Dv].
     """
 
     name = "llm.attention"

@@ -1,0 +1,8 @@
+// RUN: tile-weights
+// The tiles of 4x4 that the toy's units take, six units a chip; a weight without engine stays as it is.
+builtin.module {
+  "imc.weight"() <{sym_name = "wide", type = tensor<4x10xf32>, tensors = ["wide.0", "wide.1"], mapping = {engine = "m", transposed = false, parts = [1 : i64, 3 : i64]}}> : () -> ()
+  "imc.weight"() <{sym_name = "loose", type = tensor<4x4xf32>, tensors = ["loose"]}> : () -> ()
+}
+// CHECK: sym_name = "wide", {{.*}} parts = [1 : i64, 3 : i64], tiles = [1 : i64, 3 : i64], tile = [4 : i64, 4 : i64], units = 3 : i64, units_per_group = 6 : i64, within_group = true, bytes = 160 : i64, padded_bytes = 192 : i64, unit_name = "array", group_name = "chip"}}>
+// CHECK: sym_name = "loose", type = tensor<4x4xf32>, tensors = ["loose"]}> :
