@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
@@ -59,7 +59,7 @@ class Compilation:
     _dumped: int = 0
 
     @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
+    def phase(self, name: str) -> Generator[None]:
         """Time a phase and report it."""
         if self.progress:
             self.progress(name, PHASES.index(name) / len(PHASES))
@@ -106,7 +106,7 @@ class Compilation:
 
 
 @contextmanager
-def guarded(where: str, module: ModuleOp) -> Iterator[None]:
+def guarded(where: str, module: ModuleOp) -> Generator[None]:
     """What fails inside is a bug of ours, unless it is a diagnostic: InternalError keeps the IR as it is then."""
     try:
         yield
@@ -169,9 +169,10 @@ def compile(
             raise TypeError(f"compile() has no option {name!r}: {suggestion(name, OPTIONS)}")
 
     def run(extra: dict[str, Any], quiet: bool) -> Program:
+        given: dict[str, Any] = {**options, "quiet": quiet}
         module, job = compile_to_module(
             model, target, context=context, max_batch=max_batch, weights=weights, chips=chips,
-            **{**options, "quiet": quiet}, calibration=extra,
+            calibration=extra, **given,
         )  # fmt: skip
         return finish(module, job, calibrated=bool(extra))
 
@@ -206,7 +207,7 @@ def finish(module: ModuleOp, job: Compilation, calibrated: bool = False) -> Prog
 
 
 @contextmanager
-def collection_paused() -> Iterator[None]:
+def collection_paused() -> Generator[None]:
     """No garbage collection inside: a compilation makes many objects and drops few."""
     collecting = gc.isenabled()
     gc.disable()

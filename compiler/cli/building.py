@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -74,7 +74,7 @@ def compile_command(
     from crossbank.compiler.driver import compile_to_module, print_module
     from crossbank.compiler.resuming import resume, starting_point
 
-    arguments = {
+    arguments: dict[str, Any] = {
         "context": context,
         "max_batch": max_batch,
         "weights": weights_of(weights),

@@ -60,8 +60,8 @@ def run_command(
         found = dict(zip(names, session.run(None, feeds), strict=True))
         compared = compare_with_onnxruntime(reference, feeds, found) if reference is not None else {}
     if output is not None:
-        write_file(output, lambda file: np.savez(file, **found))
-    rows = [
+        write_file(output, lambda file: np.savez(file, allow_pickle=False, **found))
+    rows: list[dict[str, Any]] = [
         {"output": name, "shape": list(value.shape), "dtype": value.dtype.name, **compared.get(name, {})}
         for name, value in found.items()
     ]
@@ -69,7 +69,7 @@ def run_command(
         put_json(rows)
         return
     head = ("output", "shape", "dtype", *(("relative error", "max abs error") if compared else ()))
-    cells = [
+    cells: list[tuple[str, ...]] = [
         (r["output"], "x".join(map(str, r["shape"])), r["dtype"])
         + ((f"{r['relative_error']:.3g}", f"{r['max_abs_error']:.3g}") if compared else ())
         for r in rows

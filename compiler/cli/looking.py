@@ -70,8 +70,7 @@ def inspection_text(program: Program) -> str:
         table(memory, ("memory", "kind", "used", "capacity"), (2, 3)),
     ]
     if missed:
-        rows = [tuple(map(str, row)) if isinstance(row, list | tuple) else (str(row),) for row in missed]
-        parts += ["", table(rows, ("not recognised", "count", "why")[: len(rows[0])])]
+        parts += ["", table([tuple(map(str, row)) for row in missed], ("not recognised", "node", "why"))]
     return "\n".join(parts)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 Update = Callable[[str, float | None], None]
@@ -11,7 +11,7 @@ Update = Callable[[str, float | None], None]
 
 
 @contextmanager
-def progress_bar(what: str) -> Iterator[Update]:
+def progress_bar(what: str) -> Generator[Update]:
     """A bar around the work inside; gives the function that moves it."""
     if not sys.stderr.isatty():
         yield lambda _what, _share: None

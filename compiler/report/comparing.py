@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,8 +65,7 @@ def model_of(program: Program, path: Path) -> Path:
 
 def reference_session(model: Path) -> Any:
     """The model in onnxruntime on the CPU, graph optimisations off, so that it computes what the file says."""
-    import onnxruntime as ort
-
+    ort: Any = import_module("onnxruntime")
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 3
@@ -74,7 +74,7 @@ def reference_session(model: Path) -> Any:
 
 
 @contextmanager
-def onnxruntime_errors(model: Path) -> Iterator[None]:
+def onnxruntime_errors(model: Path) -> Generator[None]:
     """What onnxruntime refuses is a diagnostic; its exceptions have no base class but Exception."""
     try:
         yield

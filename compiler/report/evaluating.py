@@ -57,7 +57,7 @@ def feeds_for(ids: NDArray[np.int64], inputs: Mapping[str, tuple[str, tuple[Any,
         elif name == "attention_mask":
             feeds[name] = np.ones((batch, tokens), dtype)
         elif name == "position_ids":
-            feeds[name] = np.broadcast_to(np.arange(tokens), (batch, tokens)).astype(dtype)
+            feeds[name] = np.tile(np.arange(tokens, dtype=np.int64), (batch, 1)).astype(dtype)
         elif len(shape) == 4:
             feeds[name] = np.zeros((batch, shape[1], 0, shape[3]), dtype)
         else:
