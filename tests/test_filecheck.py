@@ -1,8 +1,8 @@
 """IR texts beside the tests that they belong to: dialects print what they parse, passes do what they say.
 
 `// RUN: pass-a,pass-b{option=1} --groups 1` names passes as `crossbank opt -p` takes them, and the limits of the
-compilation; the target is the toy of `tests.passes.toy`. `// -----` separates modules; one that is refused gives
-`error: …`. CHECK lines say what must come out.
+compilation; the target is the toy of `tests.passes.toy`. `// -----` separates modules, each of which may begin with a
+RUN line of its own; one that is refused gives `error: …`. CHECK lines say what must come out.
 """
 
 from __future__ import annotations
@@ -82,11 +82,14 @@ def after(text: str, where: str, asked: argparse.Namespace) -> str:
 
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.stem)
 def test_text(path: Path, tmp_path: Path) -> None:
-    text = path.read_text()
-    first, _, rest = text.partition("\n")
-    assert first.startswith(RUN), f"{path} starts with no {RUN}"
+    run, results = "", list[str]()
+    for part in path.read_text().split(SPLIT):
+        first = part.partition("\n")[0]
+        run = first if first.startswith(RUN) else run
+        assert run, f"{path} starts with no {RUN}"
+        results.append(after(part, path.name, arguments(run)))
     result = tmp_path / "after.mlir"
-    result.write_text(SPLIT.join(after(part, path.name, arguments(first)) for part in rest.split(SPLIT)))
+    result.write_text(SPLIT.join(results))
     matcher = Matcher.from_opts(Options(str(path), input_file=str(result)))
     matcher.stderr = io.StringIO()
     assert matcher.run() == 0, matcher.stderr.getvalue() + result.read_text()
