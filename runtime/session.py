@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from crossbank.runtime.binding import Feeds, as_arrays, bind, check_limits, unknown_name
 from crossbank.runtime.executor import Executor, Listener
 from crossbank.runtime.generation import Decoding
-from crossbank.runtime.machine import Machine
+from crossbank.runtime.machine import LINE, Machine
 from crossbank.runtime.numerics import dtype_of
 from crossbank.runtime.program import Code, Function, Port, ProgramError
 from crossbank.runtime.tensors import TensorStore
@@ -166,13 +166,27 @@ class Session:
             self._view(port, dimensions)[...] = feeds[port.name]
 
     def _results(self, function: Function, names: Sequence[str], dimensions: Mapping[str, int]) -> dict[str, Array]:
-        return {p.name: self._view(p, dimensions).copy() for p in function.outputs if p.name in names}
+        views = {p.name: self._view(p, dimensions) for p in function.outputs if p.name in names}
+        return _copied_together(views) if function is self._exports else {n: v.copy() for n, v in views.items()}
 
     def _view(self, port: Port, dimensions: Mapping[str, int]) -> Array:
         dtype = dtype_of(port.dtype)
         dims = tuple(_size(dim, dimensions) for dim in port.shape)
         strides = tuple(math.prod(dims[i + 1 :]) * dtype.itemsize for i in range(len(dims)))
         return self.machine.view(port.address, dtype, dims, strides)[0, ...]
+
+
+def _copied_together(views: Mapping[str, Array]) -> dict[str, Array]:
+    """Copies in one piece of memory: the system hands out a large piece three times as fast as many small ones."""
+    starts = np.cumsum([0, *(-(-view.nbytes // LINE) * LINE for view in views.values())])
+    memory = np.empty(int(starts[-1]), np.uint8)
+    copies = {
+        name: np.ndarray(view.shape, view.dtype, memory, int(start))
+        for (name, view), start in zip(views.items(), starts[:-1], strict=True)
+    }
+    for name, copy in copies.items():
+        copy[...] = views[name]
+    return copies
 
 
 def _size(dim: Any, dimensions: Mapping[str, int]) -> int:
