@@ -44,9 +44,18 @@ def export_onnx(model: LlamaForCausalLM, path: Path) -> None:
         verbose=False,
     )
     exported = onnx.load(path)
-    for node in exported.graph.node:  # stack traces hold this machine's paths
+    tidy(exported)
+    onnx.checker.check_model(exported, full_check=True)
+    onnx.save(exported, path)
+
+
+def tidy(exported: onnx.ModelProto) -> None:
+    """Give the total length one name, and drop the stack traces: they hold the exporting machine's paths."""
+    for value in (*exported.graph.value_info, *exported.graph.output):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param == "sequence + past_sequence":
+                dim.dim_param = TOTAL
+    for node in exported.graph.node:
         kept = [entry for entry in node.metadata_props if entry.key != "pkg.torch.onnx.stack_trace"]
         del node.metadata_props[:]
         node.metadata_props.extend(kept)
-    onnx.checker.check_model(exported, full_check=True)
-    onnx.save(exported, path)
