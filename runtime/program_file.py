@@ -45,6 +45,8 @@ WEIGHTS = "weights.safetensors"
 SUFFIX = ".cbk"
 ALIGNMENT = 64
 MAX_MANIFEST_BYTES = 256 << 20
+SAMPLES, SAMPLE_BYTES = 16, 64 << 10
+"""How much of a weights file its fingerprint covers."""
 _SAFETENSORS = {
     "float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16", "int64": "I64", "int32": "I32",
     "int16": "I16", "int8": "I8", "uint64": "U64", "uint32": "U32", "uint16": "U16", "uint8": "U8", "bool": "BOOL",
@@ -106,6 +108,11 @@ class _State(msgspec.Struct, forbid_unknown_fields=True):
     past: str
 
 
+class _File(msgspec.Struct, forbid_unknown_fields=True):
+    size_bytes: int
+    fingerprint: str
+
+
 class _Manifest(msgspec.Struct, forbid_unknown_fields=True):
     format: int
     instruction_sets: dict[str, int]
@@ -129,6 +136,7 @@ class _Manifest(msgspec.Struct, forbid_unknown_fields=True):
     context_of: dict[str, str]
     summary: dict[str, Any]
     hashes: dict[str, str]
+    files: dict[str, _File]
 
 
 def _texts(exprs: tuple[Expr, ...]) -> list[str]:
@@ -171,6 +179,17 @@ def _constants(code: Code, tensors: TensorStore, folder: Path) -> dict[str, _Con
             entry.offset, entry.length = data.offset, data.length
         found[name] = entry
     return found
+
+
+def _fingerprint(path: Path) -> _File:
+    """Size of a weights file, and SHA-256 over samples of it: enough to tell that it is the file compiled from."""
+    size = path.stat().st_size
+    hashed = hashlib.sha256()
+    with path.open("rb") as file:
+        for i in range(SAMPLES):
+            file.seek(max(size - SAMPLE_BYTES, 0) * i // (SAMPLES - 1))
+            hashed.update(file.read(SAMPLE_BYTES))
+    return _File(size, hashed.hexdigest())
 
 
 def _write_weights(archive: zipfile.ZipFile, code: Code, tensors: TensorStore) -> None:
@@ -217,6 +236,7 @@ def save_program(path: str | Path, code: Code, tensors: TensorStore) -> None:
             "CB0501", f"there is no folder {folder} to write {target.name} into", help="make it, or give another -o"
         )
     files = _members(code)
+    constants = _constants(code, tensors, folder)
     manifest = _Manifest(
         format=FORMAT_VERSION,
         instruction_sets={n: instruction_set(n).version for n in ("core", *(e.isa for e in code.engines.values()))},
@@ -241,14 +261,18 @@ def save_program(path: str | Path, code: Code, tensors: TensorStore) -> None:
         tables={t.name: list(t.columns) for t in code.tables.values()},
         tokens=code.tokens,
         nodes=code.nodes,
-        constants=_constants(code, tensors, folder),
+        constants=constants,
         states=[_State(s.name, s.input, s.output, s.axis, str(s.past)) for s in code.states],
         limits=dict(code.limits),
         context_of=dict(code.context_of),
         summary=dict(code.summary),
         hashes={name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
+        files={name: _fingerprint(folder / name) for name in sorted({c.file for c in constants.values() if c.file})},
     )
-    handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{target.name}.")
+    try:
+        handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{target.name}.")
+    except OSError as error:
+        raise _unwritable(target, error) from error
     os.close(handle)
     try:
         with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
@@ -258,9 +282,16 @@ def save_program(path: str | Path, code: Code, tensors: TensorStore) -> None:
             archive.writestr(zipfile.ZipInfo(MANIFEST), msgspec.json.encode(manifest))
         os.chmod(temporary, 0o644)
         os.replace(temporary, target)
+    except OSError as error:
+        Path(temporary).unlink(missing_ok=True)
+        raise _unwritable(target, error) from error
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def _unwritable(path: Path, error: OSError) -> ProgramError:
+    return ProgramError("CB0501", f"can't write {path.name}: {error.strerror}", str(path), "give another -o")
 
 
 def _damaged(path: Path, why: str) -> ProgramError:
@@ -373,6 +404,28 @@ def _read(path: Path, archive: zipfile.ZipFile) -> tuple[Code, TensorStore]:
     return code, _tensors(path, archive, m)
 
 
+def _check_files(path: Path, manifest: _Manifest) -> None:
+    """Hold weights files that are there against what they were: a program must not compute with other weights."""
+    for constant in manifest.constants.values():
+        if constant.file is not None and constant.file not in manifest.files:
+            raise ValueError(f"nothing says what weights file {constant.file} was")
+    for name, expected in manifest.files.items():
+        file = path.resolve().parent / name
+        if not file.is_file():
+            continue
+        size = file.stat().st_size
+        if size != expected.size_bytes:
+            why = f"it has {size} bytes, it had {expected.size_bytes}"
+        elif _fingerprint(file) != expected:
+            why = "other bytes of the same number"
+        else:
+            continue
+        raise ProgramError(
+            "CB0506", f"the weights file {name} has changed since the program was compiled: {why}", str(path),
+            "compile the model again, or put the file back",
+        )  # fmt: skip
+
+
 def _tensors(path: Path, archive: zipfile.ZipFile, manifest: _Manifest) -> TensorStore:
     info = archive.getinfo(WEIGHTS)
     size = path.stat().st_size
@@ -387,6 +440,7 @@ def _tensors(path: Path, archive: zipfile.ZipFile, manifest: _Manifest) -> Tenso
             raise ValueError(f"the weights' header claims {length} bytes of a file of {size}")
         header = msgspec.json.decode(file.read(length), type=dict[str, dict[str, Any]])
     data_start = start + 8 + length
+    _check_files(path, manifest)
     store = TensorStore()
     for name, constant in manifest.constants.items():
         shape = tuple(constant.shape)

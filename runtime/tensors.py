@@ -80,7 +80,7 @@ class TensorStore:
                 help="compile again where the model's external data files are present",
             )
         if isinstance(entry.data, FileRange):
-            values = _map(entry.data.path)[entry.data.offset : entry.data.offset + entry.data.length]
+            values = _mapped(entry.data.path)[entry.data.offset : entry.data.offset + entry.data.length]
             bits = element_bits(entry.dtype)
             if bits < 8:
                 return _unpack(values, entry, bits)
@@ -106,9 +106,15 @@ def _unpack(packed: NDArray[np.uint8], entry: TensorEntry, bits: int) -> NDArray
 
 
 @lru_cache(maxsize=64)
-def _map(path: Path) -> NDArray[np.uint8]:
+def _map(path: Path, state: tuple[int, ...]) -> NDArray[np.uint8]:
+    """The file's bytes; `state` tells its present content from an earlier one."""
+    return np.memmap(path, dtype=np.uint8, mode="r")
+
+
+def _mapped(path: Path) -> NDArray[np.uint8]:
     try:
-        return np.memmap(path, dtype=np.uint8, mode="r")
+        stat = path.stat()
+        return _map(path, (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns))
     except (OSError, ValueError) as error:
         raise ProgramError(
             "CB0402", f"can't map weights file {path}: {error}", help="restore the file or compile again"

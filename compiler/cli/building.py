@@ -111,11 +111,9 @@ def compile_command(
         put(summary_text(program.summary(), model, path, seconds))
 
 
-def summary_text(summary: dict[str, object], model: Path, path: Path, seconds: float) -> str:
+def summary_text(summary: dict[str, Any], model: Path, path: Path, seconds: float) -> str:
     """Eight lines on what was compiled."""
-    from typing import Any, cast
-
-    s = cast("dict[str, Any]", summary)
+    s = summary
     engines = ", ".join(
         f"{kind} {entry['nodes']} nodes" + (f" {size(entry['weight_bytes'])}" if entry.get("weight_bytes") else "")
         for kind, entry in s.get("engines", {}).items()
