@@ -27,20 +27,28 @@ class Instant:
     blame: IntArray
 
 
-def _widen(blame: IntArray, keys: int) -> IntArray:
-    missing = keys - blame.shape[1]
-    return blame if missing <= 0 else np.pad(blame, ((0, 0), (0, missing)))
+def widened(blame: IntArray, keys: int) -> IntArray:
+    """Blame with at least so many keys."""
+    steps, held = blame.shape
+    if held >= keys:
+        return blame
+    wide = np.zeros((steps, keys), np.int64)
+    wide[:, :held] = blame
+    return wide
 
 
 def latest(first: Instant, *others: Instant) -> Instant:
     """The last of several instants, step by step, with the path that leads to it; the first of equals wins."""
     for other in others:
+        if other is first:
+            continue
         later = other.time_ps > first.time_ps
-        if later.all():
+        count = np.count_nonzero(later)
+        if count == later.size:
             first = other
-        elif later.any():
+        elif count:
             keys = max(first.blame.shape[1], other.blame.shape[1])
-            blame = np.where(later[:, None], _widen(other.blame, keys), _widen(first.blame, keys))
+            blame = np.where(later[:, None], widened(other.blame, keys), widened(first.blame, keys))
             first = Instant(np.where(later, other.time_ps, first.time_ps), blame)
     return first
 
@@ -93,7 +101,7 @@ class Clock:
         busy = (self.engine, component)
         self.busy_ps[busy] = self.busy_ps.get(busy, np.zeros(self.steps)) + np.asarray(duration_ps) * self.weight
         key = self.keys.setdefault((self.engine, component, self.node), len(self.keys))
-        blame = _widen(instant.blame, key + 1)
+        blame = widened(instant.blame, key + 1)
         blame = blame.copy() if blame is instant.blame else blame
         blame[:, key] += duration_ps
         return Instant(instant.time_ps + duration_ps, blame)

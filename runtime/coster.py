@@ -1,9 +1,10 @@
 """What a program costs: the same records as the executor's, interpreted over time and energy instead of values.
 
 Steps of equal function are costed side by side, one array entry each. A loop is followed trip by trip until every
-resource it touches has moved on by one and the same amount in two trips running; then the rest is a multiple of that
-trip, exactly (see `clock`). `exact=True` follows every trip instead: the event-by-event cost, which the short way must
-equal.
+resource it touches has moved on by one and the same amount from one trip's end to the next one's; then the rest is a
+multiple of that trip, exactly: each trip maps ready times to ready times and knows no other clock, and what the loop
+does not touch no longer holds it up (it would have held up the trip before as well, see `clock`). `exact=True` follows
+every trip instead: the event-by-event cost, which the short way must equal.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any, TypeAlias, cast
 
 import numpy as np
 
-from crossbank.runtime.clock import Clock, FloatArray, Instant, IntArray, latest
+from crossbank.runtime.clock import Clock, FloatArray, Instant, IntArray, latest, widened
 from crossbank.runtime.expr import Expr, Value
 from crossbank.runtime.numerics import dtype_of
 from crossbank.runtime.program import SPACE_SHIFT, Code, Layout, ProgramError
@@ -190,7 +191,6 @@ class _Run:
         clock, outer = self.clock, self.clock.weight
         counts = np.broadcast_to(np.asarray(trips, np.int64), (clock.steps,))
         every = self.exact or varies
-        last: IntArray | None = None
         for i in range(int(counts.max(initial=0))):
             active = counts > i
             before = dict(clock.resources)
@@ -204,17 +204,15 @@ class _Run:
                     clock.resources[name] = _choose(active, clock.resources[name], earlier[name])
                 for name, fact in clock.memo.items():
                     clock.memo[name] = _kept(active, fact, memo.get(name))
-            if every or i + 1 >= int(counts.max()):
+            if every or not 0 < i < int(counts.max()) - 1:
                 continue
-            shift = _shift(clock, earlier)
-            if shift is not None and last is not None and (shift == last).all():
+            if _steady(clock, earlier):
                 left = np.maximum(counts - i - 1, 0)
                 for name in touched:
                     clock.resources[name] = _extrapolate(clock.resources[name], earlier[name], left)
                 for tally, earlier_tally in zip(clock.tallies, tallies, strict=True):
                     _repeat_last(tally, earlier_tally, left)
                 break
-            last = shift
         clock.weight = outer
 
     def _instruction(self, engine: str, node: Decoded) -> bool:
@@ -288,29 +286,22 @@ def _repeat_last(tally: dict[Any, FloatArray], before: Mapping[Any, FloatArray],
             tally[key] = value + (value - (0.0 if was is None else was)) * trips
 
 
-def _wide(blame: IntArray, keys: int) -> IntArray:
-    return np.pad(blame, ((0, 0), (0, keys - blame.shape[1])))
-
-
 def _choose(active: np.ndarray[Any, np.dtype[np.bool_]], new: Instant, old: Instant) -> Instant:
     keys = max(new.blame.shape[1], old.blame.shape[1])
-    blame = np.where(active[:, None], _wide(new.blame, keys), _wide(old.blame, keys))
+    blame = np.where(active[:, None], widened(new.blame, keys), widened(old.blame, keys))
     return Instant(np.where(active, new.time_ps, old.time_ps), blame)
 
 
-def _shift(clock: Clock, earlier: Mapping[str, Instant]) -> IntArray | None:
-    """The one amount by which all touched resources moved on in the last trip, or None."""
-    shift: IntArray | None = None
-    for name, before in earlier.items():
-        moved = clock.resources[name].time_ps - before.time_ps
-        if shift is None:
-            shift = moved
-        elif (moved != shift).any():
-            return None
-    return shift if shift is not None else np.zeros(clock.steps, np.int64)
+def _steady(clock: Clock, earlier: Mapping[str, Instant]) -> bool:
+    """Whether all touched resources moved on by one amount in the last trip, along the same path."""
+    now = clock.resources
+    shifts = np.array([now[name].time_ps - before.time_ps for name, before in earlier.items()])
+    return bool((shifts == shifts[:1]).all()) and all(
+        (now[name].blame[:, : before.blame.shape[1]] >= before.blame).all() for name, before in earlier.items()
+    )
 
 
 def _extrapolate(now: Instant, before: Instant, trips: IntArray) -> Instant:
     keys = max(now.blame.shape[1], before.blame.shape[1])
-    wide, early = _wide(now.blame, keys), _wide(before.blame, keys)
+    wide, early = widened(now.blame, keys), widened(before.blame, keys)
     return Instant(now.time_ps + (now.time_ps - before.time_ps) * trips, wide + (wide - early) * trips[:, None])

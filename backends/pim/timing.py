@@ -33,7 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossbank.backends.pim.timing_rules import Column, DramTiming, Rule, Slot
-from crossbank.runtime.clock import Clock, Instant, IntArray, latest
+from crossbank.runtime.clock import Clock, Instant, IntArray, latest, widened
 
 Count = IntArray | int
 """A number, or one for each step; the entries of steps that don't execute the instruction count as one column."""
@@ -96,12 +96,13 @@ class _Access(NamedTuple):
 
 def _pick(mask: NDArray[np.bool_], yes: Instant, no: Instant) -> Instant:
     """Step by step one of two instants; the mask depends on rows, never on time, so this is max-plus too."""
-    if mask.all():
+    count = np.count_nonzero(mask)
+    if count == mask.size:
         return yes
-    if not mask.any():
+    if not count:
         return no
     keys = max(yes.blame.shape[1], no.blame.shape[1])
-    wide, other = (np.pad(i.blame, ((0, 0), (0, keys - i.blame.shape[1]))) for i in (yes, no))
+    wide, other = widened(yes.blame, keys), widened(no.blame, keys)
     return Instant(np.where(mask, yes.time_ps, no.time_ps), np.where(mask[:, None], wide, other))
 
 
