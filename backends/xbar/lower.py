@@ -61,7 +61,7 @@ class XbarBackend:
             within_group=False,
             bytes=weight.in_features * weight.out_features,
             padded_bytes=arrays * rows * columns,
-            unit_name="arrays",
+            unit_name="array",
             group_name="chip",
         )
 
