@@ -112,8 +112,14 @@ def _bad(name: str, entry: Field, problem: str) -> ProgramError:
 def _member(name: str, entry: Field, value: Operand) -> IntEnum:
     assert entry.members is not None
     try:
-        return entry.members[value.upper()] if isinstance(value, str) else entry.members(int(value))  # type: ignore[arg-type]
-    except (KeyError, ValueError, TypeError):
+        match value:
+            case str():
+                return entry.members[value.upper()]
+            case int():
+                return entry.members(int(value))
+            case _:
+                raise ValueError
+    except (KeyError, ValueError):
         known = ", ".join(m.name.lower() for m in entry.members)
         raise _bad(name, entry, f"is {value!r}, not one of {known}") from None
 
