@@ -219,7 +219,7 @@ def _multiply(x: Floats, cells: Floats) -> Floats:
     """x (lanes, segments, k) times cells (banks, k), banks in equal segments: (lanes or 1, banks)."""
     lanes, segments, k = x.shape
     if segments == 1:
-        return x[:, 0] @ cells.T
+        return x[:, 0] @ cells.T if lanes > 1 else (cells @ x[0, 0])[None]
     parts = cells.reshape(segments, -1, k)
     return np.matmul(x.swapaxes(0, 1), parts.swapaxes(1, 2)).swapaxes(0, 1).reshape(lanes, -1)
 
