@@ -202,5 +202,5 @@ def _too_few(ctx: CompileContext, slot: Slot, row: int, free: int, needed: int) 
         f"{ctx.model_name}: {node}   {what}\n"
         f"   |  needs {tiling.units} {tiling.unit_name}s; {ctx.system.name} has {tiling.units_per_group} a "
         f"{tiling.group_name}, {free} free in the last one",
-        f"let the compiler choose   --chips auto        ({needed} {tiling.group_name}s)",
+        f"let the compiler choose   --chips auto        ({needed} {tiling.group_name}s for the weights)",
     )

@@ -80,11 +80,12 @@ def _check(ctx: CompileContext, space: str, used: int) -> None:
     each = int(memory["capacity_bytes"])
     needed, allowed = -(-used // each), ctx.options.groups
     if allowed is not None and needed > allowed:
+        group = f"{ctx.system.group.get('name', 'group')}{'s' if allowed > 1 else ''}"
         raise ProgramError(
             "CB0312",
             f"buffers and caches need {used} bytes at context {ctx.options.context} and batch {ctx.options.max_batch}; "
-            f"the {memory['name']} of {allowed} {ctx.system.group.get('name', 'group')}(s) has {allowed * each}",
+            f"memory {memory['name']!r} of {allowed} {group} (--chips {allowed}) has {allowed * each}",
             ctx.model_name,
-            f"let the compiler choose --chips auto ({needed}), or give a smaller --context or --max-batch",
+            f"let the compiler choose: --chips auto ({needed}), or give a smaller --context or --max-batch",
         )
     ctx.notes["groups"] = max(int(ctx.notes.get("groups", 1)), needed)

@@ -42,7 +42,7 @@ def reference() -> onnxruntime.InferenceSession:
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A part of Llama-2-70B without weights, too large for one chip or device of most targets."""
     path = tmp_path_factory.mktemp("large") / "large.onnx"
-    onnx.save(llama_graph(replace(SHAPES["llama-2-70b"], layers=12), TensorProto.FLOAT, "absent.data"), path)
+    onnx.save(llama_graph(replace(SHAPES["llama-2-70b"], layers=16), TensorProto.FLOAT, "absent.data"), path)
     return path
 
 

@@ -31,4 +31,4 @@ builtin.module {
 // CHECK: error[CB0311]: weights do not fit the arrays of 1 chip (--chips 1)
 // CHECK-NEXT: --> toy.onnx: up.1   (1x5 tiles of 4x4)
 // CHECK-NEXT: needs 5 arrays; toy has 6 a chip, 1 free in the last one
-// CHECK-NEXT: --chips auto        (2 chips)
+// CHECK-NEXT: --chips auto        (2 chips for the weights)

@@ -57,7 +57,7 @@ def test_too_few_groups_name_the_node_and_the_way_out(monkeypatch: pytest.Monkey
     assert "error[CB0311]: weights do not fit the arrays of 1 chip (--chips 1)" in text
     assert "toy.onnx: mul.2" in text
     assert "needs 1 arrays; toy has 2 a chip, 0 free" in text
-    assert "--chips auto        (3 chips)" in text
+    assert "--chips auto        (3 chips for the weights)" in text
 
 
 def tiling(units: int, within_group: bool) -> Tiling:
