@@ -133,7 +133,9 @@ class _Run:
 
     def __init__(self, coster: Coster, clock: Clock, registers: Registers, exact: bool) -> None:
         self.coster, self.clock, self.registers, self.exact = coster, clock, registers, exact
-        self.tokens: dict[int, list[Instant]] = {}
+        self.tokens: dict[int, int] = {}
+        """How often each token is signalled and not yet awaited; the moments are resources, for a trip may leave them
+        to the next."""
         self.number = 0
         self._end = clock.zero()
 
@@ -193,7 +195,7 @@ class _Run:
         every = self.exact or varies
         for i in range(int(counts.max(initial=0))):
             active = counts > i
-            before = dict(clock.resources)
+            before, pending = dict(clock.resources), dict(self.tokens)
             memo, tallies = dict(clock.memo), [dict(tally) for tally in clock.tallies]
             clock.weight = np.asarray(outer * active, np.float64)
             once(i)
@@ -201,12 +203,12 @@ class _Run:
             earlier = {name: before.get(name) or clock.zero() for name in touched}
             if not active.all():
                 for name in touched:
-                    clock.resources[name] = _choose(active, clock.resources[name], earlier[name])
+                    clock.resources[name] = pick(active, clock.resources[name], earlier[name])
                 for name, fact in clock.memo.items():
                     clock.memo[name] = _kept(active, fact, memo.get(name))
             if every or not 0 < i < int(counts.max()) - 1:
                 continue
-            if _steady(clock, earlier):
+            if pending == self.tokens and _steady(clock, earlier):
                 left = np.maximum(counts - i - 1, 0)
                 for name in touched:
                     clock.resources[name] = _extrapolate(clock.resources[name], earlier[name], left)
@@ -221,14 +223,19 @@ class _Run:
         if node.name == "core.wait":
             token = node.operands["token"]
             assert isinstance(token, int)
-            waiting = self.tokens.get(token)
-            if not waiting:
+            left = self.tokens.get(token, 0) - 1
+            if left < 0:
                 return False
-            clock.set(engine, latest(clock.ready(engine), waiting.pop(0)))
+            queue = [clock.resources.pop(_signalled(token, i)) for i in range(left + 1)]
+            clock.set(engine, latest(clock.ready(engine), queue[0]))
+            clock.resources.update({_signalled(token, i): instant for i, instant in enumerate(queue[1:])})
+            self.tokens[token] = left
         elif node.name == "core.signal":
             token = node.operands["token"]
             assert isinstance(token, int)
-            self.tokens.setdefault(token, []).append(latest(clock.ready(engine), clock.ready(f"{engine}.done")))
+            pending = self.tokens.get(token, 0)
+            clock.set(_signalled(token, pending), latest(clock.ready(engine), clock.ready(f"{engine}.done")))
+            self.tokens[token] = pending + 1
         else:
             clock.engine, clock.node = engine, self.number | node.node
             operands = SimpleNamespace(**{name: self._operand(v) for name, v in node.operands.items()})
@@ -271,11 +278,19 @@ class _Run:
 
 def _kept(active: np.ndarray[Any, np.dtype[np.bool_]], new: object, old: object) -> object:
     """What a family remembers after a trip: numbers as they were in the steps that did not make it."""
-    if isinstance(new, tuple) and isinstance(old, tuple) and len(new) == len(old):
-        return tuple(_kept(active, a, b) for a, b in zip(new, old, strict=True))
+    if isinstance(new, tuple) and isinstance(old, tuple):
+        facts, former = cast("tuple[object, ...]", new), cast("tuple[object, ...]", old)
+        if len(facts) == len(former):
+            return tuple(_kept(active, a, b) for a, b in zip(facts, former, strict=True))
+        return facts
     if new is old or isinstance(new, bool) or not all(isinstance(fact, int | np.ndarray) for fact in (new, old)):
         return new
     return np.where(active, cast(IntArray, new), cast(IntArray, old))
+
+
+def _signalled(token: int, place: int) -> str:
+    """The resource that says when a token was signalled that waits behind `place` others."""
+    return f"token {token}.{place}"
 
 
 def _repeat_last(tally: dict[Any, FloatArray], before: Mapping[Any, FloatArray], trips: IntArray) -> None:
@@ -284,12 +299,6 @@ def _repeat_last(tally: dict[Any, FloatArray], before: Mapping[Any, FloatArray],
         was = before.get(key)
         if value is not was:
             tally[key] = value + (value - (0.0 if was is None else was)) * trips
-
-
-def _choose(active: np.ndarray[Any, np.dtype[np.bool_]], new: Instant, old: Instant) -> Instant:
-    keys = max(new.blame.shape[1], old.blame.shape[1])
-    blame = np.where(active[:, None], widened(new.blame, keys), widened(old.blame, keys))
-    return Instant(np.where(active, new.time_ps, old.time_ps), blame)
 
 
 def _steady(clock: Clock, earlier: Mapping[str, Instant]) -> bool:
