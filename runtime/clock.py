@@ -18,13 +18,40 @@ from numpy.typing import NDArray
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
 
+MOST_PENDING = 8
+"""Additions to an instant's blame that wait to be worked in."""
 
-@dataclass(frozen=True, slots=True)
+
 class Instant:
-    """A moment and the path that leads to it: `blame` (steps, keys) in ps sums over keys to `time_ps` (steps,)."""
+    """A moment and the path that leads to it: `blame` (steps, keys) in ps sums over keys to `time_ps` (steps,).
 
-    time_ps: IntArray
-    blame: IntArray
+    What `later` adds to the blame is worked in when somebody looks: most instants are only compared.
+    """
+
+    __slots__ = ("_blame", "_pending", "time_ps")
+
+    def __init__(
+        self, time_ps: IntArray, blame: IntArray, pending: tuple[tuple[int, IntArray | int], ...] = ()
+    ) -> None:
+        self.time_ps, self._blame, self._pending = time_ps, blame, pending
+
+    @property
+    def blame(self) -> IntArray:
+        """Picoseconds by step and key."""
+        if self._pending:
+            steps, held = self._blame.shape
+            wide = np.zeros((steps, max(held, 1 + max(key for key, _ in self._pending))), np.int64)
+            wide[:, :held] = self._blame
+            for key, duration_ps in self._pending:
+                wide[:, key] += duration_ps
+            self._blame, self._pending = wide, ()
+        return self._blame
+
+    def later(self, duration_ps: IntArray | int, key: int) -> Instant:
+        """The instant `duration_ps` later, which is blamed on a key."""
+        if len(self._pending) >= MOST_PENDING:
+            return Instant(self.time_ps + duration_ps, self.blame, ((key, duration_ps),))
+        return Instant(self.time_ps + duration_ps, self._blame, (*self._pending, (key, duration_ps)))
 
 
 def widened(blame: IntArray, keys: int) -> IntArray:
@@ -37,19 +64,24 @@ def widened(blame: IntArray, keys: int) -> IntArray:
     return wide
 
 
+def pick(mask: NDArray[np.bool_], yes: Instant, no: Instant) -> Instant:
+    """Step by step one of two instants."""
+    count = np.count_nonzero(mask)
+    if count == mask.size:
+        return yes
+    if not count:
+        return no
+    wide, other = yes.blame, no.blame
+    keys = max(wide.shape[1], other.shape[1])
+    blame = np.where(mask[:, None], widened(wide, keys), widened(other, keys))
+    return Instant(np.where(mask, yes.time_ps, no.time_ps), blame)
+
+
 def latest(first: Instant, *others: Instant) -> Instant:
     """The last of several instants, step by step, with the path that leads to it; the first of equals wins."""
     for other in others:
-        if other is first:
-            continue
-        later = other.time_ps > first.time_ps
-        count = np.count_nonzero(later)
-        if count == later.size:
-            first = other
-        elif count:
-            keys = max(first.blame.shape[1], other.blame.shape[1])
-            blame = np.where(later[:, None], widened(other.blame, keys), widened(first.blame, keys))
-            first = Instant(np.where(later, other.time_ps, first.time_ps), blame)
+        if other is not first:
+            first = pick(other.time_ps > first.time_ps, other, first)
     return first
 
 
@@ -98,22 +130,25 @@ class Clock:
 
     def plus(self, instant: Instant, duration_ps: IntArray | int, component: str) -> Instant:
         """The instant `duration_ps` later (an int or one value per step), the wait blamed on `component`."""
-        busy = (self.engine, component)
-        self.busy_ps[busy] = self.busy_ps.get(busy, np.zeros(self.steps)) + np.asarray(duration_ps) * self.weight
-        key = self.keys.setdefault((self.engine, component, self.node), len(self.keys))
-        blame = widened(instant.blame, key + 1)
-        blame = blame.copy() if blame is instant.blame else blame
-        blame[:, key] += duration_ps
-        return Instant(instant.time_ps + duration_ps, blame)
+        self._add(self.busy_ps, (self.engine, component), duration_ps)
+        return instant.later(duration_ps, self.key(component))
+
+    def key(self, component: str) -> int:
+        """The column of blame of a component, for the current instruction."""
+        return self.keys.setdefault((self.engine, component, self.node), len(self.keys))
 
     def spend(self, component: str, energy_j: FloatArray | float) -> None:
         """Add energy in joules for one execution of the current instruction."""
-        key = (self.engine, component, self.node)
-        self.energy_j[key] = self.energy_j.get(key, np.zeros(self.steps)) + np.asarray(energy_j) * self.weight
+        self._add(self.energy_j, (self.engine, component, self.node), energy_j)
 
     def count(self, counter: str, amount: IntArray | FloatArray | float) -> None:
         """Add to a counter (such as `macs` or `activates`) for one execution of the current instruction."""
-        self.counters[counter] = self.counters.get(counter, np.zeros(self.steps)) + np.asarray(amount) * self.weight
+        self._add(self.counters, counter, amount)
+
+    def _add(self, tally: dict[Any, FloatArray], key: object, amount: IntArray | FloatArray | float) -> None:
+        held = tally.get(key)
+        added = np.broadcast_to(amount * self.weight, (self.steps,)) if held is None else held + amount * self.weight
+        tally[key] = np.asarray(added, np.float64)
 
 
 def simple_clock(steps: int = 1) -> Clock:

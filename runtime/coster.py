@@ -16,7 +16,7 @@ from typing import Any, TypeAlias, cast
 
 import numpy as np
 
-from crossbank.runtime.clock import Clock, FloatArray, Instant, IntArray, latest, widened
+from crossbank.runtime.clock import Clock, FloatArray, Instant, IntArray, latest, pick, widened
 from crossbank.runtime.expr import Expr, Value
 from crossbank.runtime.numerics import dtype_of
 from crossbank.runtime.program import SPACE_SHIFT, Code, Layout, ProgramError

@@ -33,7 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossbank.backends.pim.timing_rules import Column, DramTiming, Rule, Slot
-from crossbank.runtime.clock import Clock, Instant, IntArray, latest, widened
+from crossbank.runtime.clock import Clock, Instant, IntArray, latest, pick
 
 Count = IntArray | int
 """A number, or one for each step; the entries of steps that don't execute the instruction count as one column."""
@@ -94,26 +94,9 @@ class _Access(NamedTuple):
     """Those in which another had to be closed first."""
 
 
-def _pick(mask: NDArray[np.bool_], yes: Instant, no: Instant) -> Instant:
-    """Step by step one of two instants; the mask depends on rows, never on time, so this is max-plus too."""
-    count = np.count_nonzero(mask)
-    if count == mask.size:
-        return yes
-    if not count:
-        return no
-    keys = max(yes.blame.shape[1], no.blame.shape[1])
-    wide, other = widened(yes.blame, keys), widened(no.blame, keys)
-    return Instant(np.where(mask, yes.time_ps, no.time_ps), np.where(mask[:, None], wide, other))
-
-
 def _after(clock: Clock, instant: Instant, duration_ps: Count, why: str) -> Instant:
     """A constraint: an instant later than another. Unlike the durations of `clock.plus` it keeps nothing busy."""
-    key = clock.keys.setdefault((clock.engine, why, clock.node), len(clock.keys))
-    held = instant.blame.shape[1]
-    blame = np.zeros((clock.steps, max(key + 1, held)), np.int64)
-    blame[:, :held] = instant.blame
-    blame[:, key] += duration_ps
-    return Instant(instant.time_ps + duration_ps, blame)
+    return instant.later(duration_ps, clock.key(why))
 
 
 class _Lane:
@@ -186,44 +169,44 @@ class _Lane:
                 column, self.after(self.at(Slot.OPENED, bank), rule.opened, "activate"), self.at(Slot.PIPE, bank)
             )
         column = latest(column, *(self.at(slot) for slot in rule.waits))
-        ready = _pick(other, precharge, _pick(miss, activate, column))
+        ready = pick(other, precharge, pick(miss, activate, column))
         first = self.start(latest(go, ready), rule.register)
         if not miss.any():
             return _Access(first, first, first, miss, other)
         opened = first
         if other.any():
             closed = self.busy(first, other * timing.trp, "precharge")
-            opened = _pick(other, latest(closed, activate), first)
+            opened = pick(other, latest(closed, activate), first)
         column = latest(self.busy(opened, miss * rule.opened, "activate"), column)
-        self._opened(_pick(other, go, opened), opened, row, bank, miss)
+        self._opened(pick(other, go, opened), opened, row, bank, miss)
         activates = miss * (timing.banks if bank is None else 1)
         self.spend("dram activate", activates * timing.activate_bank_pj)
         self.spend("controller", (miss.astype(float) + other) * timing.command_pj)
         self.clock.count("activates", activates * self.count)
-        return _Access(first, opened, _pick(miss, column, first), miss, other)
+        return _Access(first, opened, pick(miss, column, first), miss, other)
 
     def _opened(self, served: Instant, opened: Instant, row: Count, bank: int | None, miss: NDArray[np.bool_]) -> None:
         timing = self.timing
         close = self.after(opened, timing.tras, "precharge")
         again = self.after(opened, timing.trc, "activate")
-        self.set(Slot.OPENED, _pick(miss, opened, self.at(Slot.OPENED, bank)), bank)
-        self.hold(Slot.PRECHARGE, _pick(miss, close, self.at(Slot.PRECHARGE, bank)), bank)
-        self.hold(Slot.ACTIVATE, _pick(miss, again, self.at(Slot.ACTIVATE, bank)), bank)
+        self.set(Slot.OPENED, pick(miss, opened, self.at(Slot.OPENED, bank)), bank)
+        self.hold(Slot.PRECHARGE, pick(miss, close, self.at(Slot.PRECHARGE, bank)), bank)
+        self.hold(Slot.ACTIVATE, pick(miss, again, self.at(Slot.ACTIVATE, bank)), bank)
         if bank is None:
             self.note("rows", np.broadcast_to(np.asarray(row, np.int64), self.rows.shape))
             return
         rows = self.rows.copy()
         rows[bank] = row
         self.note("rows", rows)
-        self.hold(Slot.PRECHARGE_SINGLE, _pick(miss, close, self.at(Slot.PRECHARGE_SINGLE)))
-        self.hold(Slot.ACTIVATE_SINGLE, _pick(miss, again, self.at(Slot.ACTIVATE_SINGLE)))
+        self.hold(Slot.PRECHARGE_SINGLE, pick(miss, close, self.at(Slot.PRECHARGE_SINGLE)))
+        self.hold(Slot.ACTIVATE_SINGLE, pick(miss, again, self.at(Slot.ACTIVATE_SINGLE)))
         turn = latest(served, self.at(Slot.ACTIVATE_NEXT))
-        self.set(Slot.ACTIVATE_NEXT, _pick(miss, self.after(turn, timing.trrd, "activate"), turn))
+        self.set(Slot.ACTIVATE_NEXT, pick(miss, self.after(turn, timing.trrd, "activate"), turn))
         if timing.tfaw:
             over = self.after(opened, timing.tfaw, "activate")
             newest = [*(self.clock.ready(self._window(i)) for i in range(4)), over]
             for i in range(4):
-                self.clock.set(self._window(i), _pick(miss, newest[i + 1], newest[i]))
+                self.clock.set(self._window(i), pick(miss, newest[i + 1], newest[i]))
 
     def _window(self, i: int) -> str:
         return f"{self.name}.window{i}"
@@ -240,7 +223,7 @@ class _Lane:
         for slot, cycles, why in self.timing.rules[kind].holds:
             until = self.after(last, cycles, why)
             if steps is not None:
-                until = _pick(steps, until, self.clock.zero())
+                until = pick(steps, until, self.clock.zero())
             if slot is Slot.PRECHARGE and bank is not None:
                 self.hold(Slot.PRECHARGE, until, bank)
                 slot = Slot.PRECHARGE_SINGLE
@@ -261,8 +244,8 @@ class _Lane:
         behind = self.after(start, np.maximum(before + columns - depth - 1, 0) * before_spacing + 2, "issue")
         alone = self.after(column, np.maximum(columns - depth - 1, 0) * spacing + 2, "issue")
         steps = self.clock.steps
-        room = _pick(np.broadcast_to(fills_alone, steps), alone, behind)
-        return _pick(np.broadcast_to(fills, steps), room, self.clock.ready(DMA))
+        room = pick(np.broadcast_to(fills_alone, steps), alone, behind)
+        return pick(np.broadcast_to(fills, steps), room, self.clock.ready(DMA))
 
     def settle(self, register_ready: Instant | None = None) -> None:
         """Let the last access, if alone in a row just opened, have its column before what comes next.
@@ -278,8 +261,8 @@ class _Lane:
             if kind is Column.RD:
                 return
             due = latest(self.busy(register_ready, alone * change, "mode change"), column)
-            column = _pick(alone, self.busy(due, alone * change, "mode change"), column)
-            self.hold(Slot.BUS, _pick(alone, self.after(column, 1, "issue"), self.at(Slot.BUS)))
+            column = pick(alone, self.busy(due, alone * change, "mode change"), column)
+            self.hold(Slot.BUS, pick(alone, self.after(column, 1, "issue"), self.at(Slot.BUS)))
             self.note("register mode", False)
         self.note("stranded", None)
         self.hold_up(kind, column, bank, alone)
@@ -365,12 +348,12 @@ def _accessed(
             access.miss, access.other, cast("NDArray[np.bool_]", lane.recall(f"bank{bank}.late", access.other))
         )
         lane.note(f"bank{bank}.late", late)
-        lane.hold(Slot.PIPE, _pick(late, passed, following))
+        lane.hold(Slot.PIPE, pick(late, passed, following))
         lane.hold(Slot.PIPE, following, bank)
         alone = access.miss & (np.asarray(columns) == 1)
         left, done = lane.after(last, 1, "issue"), lane.after(last, rule.done + 1, rule.why)
-        lane.hold(Slot.ACCESS, _pick(alone, lane.after(access.opened, 1, "issue"), left))
-        lane.hold(Slot.DRAINED, _pick(alone, lane.at(Slot.DRAINED), done))
+        lane.hold(Slot.ACCESS, pick(alone, lane.after(access.opened, 1, "issue"), left))
+        lane.hold(Slot.DRAINED, pick(alone, lane.at(Slot.DRAINED), done))
         if alone.any():
             lane.note("stranded", (kind, bank, alone))
             lane.set(Slot.STRANDED, last)
