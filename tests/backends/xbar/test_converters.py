@@ -10,6 +10,7 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
 from crossbank.backends.xbar.converters import (
+    COHERENCE,
     Converters,
     Ranges,
     gaussian_k,
@@ -146,7 +147,8 @@ def test_ranges_from_weights_fit_the_sums() -> None:
     tiles, _ = _matrix_and_inputs(outlier=1.0)
     static = ranges_from_weights(tiles, Converters(), input_rms=2.0)
     assert not static.per_vector
-    np.testing.assert_allclose(static.output_bound, 2 * gaussian_k(8) * np.linalg.norm(tiles, axis=1), rtol=1e-6)
+    deviation = 2 * np.linalg.norm(tiles, axis=1)
+    np.testing.assert_allclose(static.output_bound, COHERENCE * gaussian_k(8) * deviation, rtol=1e-6)
     assert ranges_from_weights(tiles, Converters()).per_vector
 
 
