@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import entry_points
 from io import StringIO
 from pathlib import Path
@@ -127,9 +127,11 @@ def print_module(module: ModuleOp) -> str:
     return text.getvalue() + "\n"
 
 
-def make_context(target: str | Path) -> CompileContext:
-    """A context for a target's name or system file."""
+def make_context(target: str | Path, host: bool = True) -> CompileContext:
+    """A context for a target's name or system file; `host` False leaves its host engines out."""
     system = load_system(target)
+    if not host:
+        system = replace(system, engines={k: v for k, v in system.engines.items() if v.kind != "host"})
     return CompileContext(system, load_backends(system))
 
 
@@ -144,7 +146,7 @@ def groups_of(chips: int | Literal["auto"]) -> int | None:
     return chips
 
 
-OPTIONS = ("dump_ir", "progress", "quiet", "drift_compensation")
+OPTIONS = ("dump_ir", "progress", "quiet", "drift_compensation", "host")
 
 
 def compile(
@@ -162,7 +164,8 @@ def compile(
 
     `context` None takes the smallest limit that the model declares, else 2048, and prints it to stderr. `calibration`
     is a text file's path (bytes are the ids), or an integer array (sequences, tokens), for targets with converters.
-    Further options: `dump_ir` (folder), `progress` (callable), `quiet`, `drift_compensation` (default True).
+    Further options: `dump_ir` (folder), `progress` (callable), `quiet`, `drift_compensation` (default True), `host`
+    (default True: what no engine has instructions for may run in onnxruntime where the target has a host engine).
     """
     for name in options:
         if name not in OPTIONS:
@@ -231,6 +234,7 @@ def compile_to_module(
     progress: Progress | None = None,
     quiet: bool = False,
     drift_compensation: bool = True,
+    host: bool = True,
     calibration: Mapping[str, Any] | None = None,
 ) -> tuple[ModuleOp, Compilation]:
     """Run the phases up to schedule (or `stop_after`); gives the module and the job with its context."""
@@ -240,7 +244,7 @@ def compile_to_module(
         raise ProgramError("CB0804", f"context {context} and batch {max_batch} must be at least 1")
     from crossbank.compiler.frontend.convert import import_model
 
-    ctx = make_context(target)
+    ctx = make_context(target, host)
     extra = {"drift_compensation": drift_compensation, "calibration": calibration or {}}
     ctx.options = CompileOptions(context=context, max_batch=max_batch, groups=groups_of(chips), extra=extra)
     ctx.model_name = Path(model).name
