@@ -191,8 +191,8 @@ def _tile_ranges(
 
 
 COHERENCE = 2.5
-"""How much wider a column's sums are than for independent inputs. Assumed, from the sample model: without it the ADCs of
-most of its matrices saturate (relative error of the products 2 to 28 %), with it the error is 1 to 6 %; calibration
+"""How much wider a column's sums are than for independent inputs. Assumed, from the sample model: without it the ADCs
+of most of its matrices saturate (relative error of the products 2 to 28 %), with it the error is 1 to 6 %; calibration
 brings 1 to 5 %."""
 
 
@@ -202,9 +202,9 @@ def ranges_from_weights(
     """Ranges without calibration; `tiles` is (row_tiles, rows, columns).
 
     For independent inputs of root mean square x_rms a column's sum has the standard deviation ||w||_2 x_rms. A language
-    model's are not independent, so the ADC's bound is `gaussian_k` times `COHERENCE` times that. With `input_rms`, ranges are static and the DAC's bound is `input_k` times
-    it; 16 lets one channel in 256 carry all of the energy of the row tile. Without, ranges are per vector, and x_rms
-    is the abs-max over `FLAT_CREST`, the largest it can be.
+    model's are not independent, so the ADC's bound is `gaussian_k` times `COHERENCE` times that. With `input_rms`,
+    ranges are static and the DAC's bound is `input_k` times it; 16 lets one channel in 256 carry all of the energy of
+    the row tile. Without, ranges are per vector, and x_rms is the abs-max over `FLAT_CREST`, the largest it can be.
     """
     norms = np.linalg.norm(tiles, axis=1).astype(np.float32)
     if input_rms is None:
