@@ -326,7 +326,7 @@ def sanitise(name: str) -> str:
 
 @lru_cache(maxsize=65536)
 def parse(text: str) -> Expr:
-    """Read a text of +, -, *, //, %, ceildiv(a, b), floordiv, mod, min, max, names and integers; ExprError otherwise."""
+    """Read a text of +, -, *, //, %, ceildiv(a, b), floordiv, mod, min, max, names and integers; or ExprError."""
     if len(text) > MAX_TEXT:
         raise ExprError(f"an expression of {len(text)} characters is longer than {MAX_TEXT}")
     try:

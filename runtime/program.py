@@ -22,7 +22,7 @@ OFFSET_MASK = (1 << SPACE_SHIFT) - 1
 
 @dataclass(frozen=True)
 class Layout:
-    """How a tensor lies from its address on: numpy dtype name (ml_dtypes names included), shape, strides in elements."""
+    """How a tensor lies from its address on: dtype name of numpy or ml_dtypes, shape, strides in elements."""
 
     dtype: str
     shape: tuple[Expr, ...]
