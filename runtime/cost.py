@@ -61,7 +61,7 @@ class Cost:
 
 
 def dimensions_of(code: Code, batch: int, new: int, past: IntArray) -> dict[str, IntArray]:
-    """The registers of steps of `new` tokens after `past` (steps,) others; ProgramError CB0703 for unknown dimensions."""
+    """The registers of steps of `new` tokens after `past` (steps,) others; ProgramError CB0703 where one is unknown."""
     roles = code.context_of
     values = {
         "batch": np.full(len(past), batch),
