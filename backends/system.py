@@ -56,9 +56,14 @@ class EngineSpec:
         """A number of the engine's table; ProgramError CB0202 where the file lacks it."""
         try:
             return float(self.config[section][key])
-        except KeyError:
+        except (KeyError, TypeError):
             raise ProgramError(
                 "CB0202", f"engine {self.name} lacks {section}.{key}", help="add it to the system file, with its source"
+            ) from None
+        except ValueError:
+            value = self.config[section][key]
+            raise ProgramError(
+                "CB0202", f"engine {self.name}: {section}.{key} is {value!r}", help="write a number as its value"
             ) from None
 
     def integer(self, section: str, key: str) -> int:
@@ -116,7 +121,10 @@ def _quantity(table: Mapping[str, Any], path: str, where: str) -> Quantity:
             f"{path}: a number needs a unit and exactly one of source, assumed, calibrated",
             'write { value = …, unit = "ns", source = "…" }',
         )
-    return Quantity(table["value"], str(table["unit"]), bases[0], str(table[bases[0]]), path)
+    for key in ("unit", bases[0]):
+        if not isinstance(table[key], str) or not table[key]:
+            raise _bad(where, f"{path}: {key} is no text", f'write {key} = "…"')
+    return Quantity(table["value"], table["unit"], bases[0], table[bases[0]], path)
 
 
 def suggestion(word: str, known: Iterator[str] | tuple[str, ...] | list[str]) -> str:
@@ -141,6 +149,27 @@ def _plain(node: Any, path: str, where: str, found: dict[str, Quantity]) -> Any:
     return node
 
 
+def _tables(raw: Mapping[str, Any], key: str, where: str) -> list[Mapping[str, Any]]:
+    """The [[key]] tables of a file, each with a name of its own."""
+    tables = cast("object", raw.get(key, []))
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in cast("list[object]", tables)):
+        raise _bad(where, f"{key!r} is no list of tables", f"write [[{key}]] above each")
+    found = cast("list[Mapping[str, Any]]", tables)
+    names = [table.get("name", table.get("kind")) for table in found]
+    for name in names:
+        if not isinstance(name, str):
+            raise _bad(where, f"a table [[{key}]] has no name", 'add name = "…"')
+        if names.count(name) > 1:
+            raise _bad(where, f"two of [[{key}]] are called {name!r}", "give each its own name")
+    return found
+
+
+def _table(raw: Mapping[str, Any], key: str, where: str, found: dict[str, Quantity]) -> dict[str, Any]:
+    if not isinstance(raw.get(key, {}), dict):
+        raise _bad(where, f"{key!r} is no table", f"write [{key}] above its numbers")
+    return cast("dict[str, Any]", _plain(raw.get(key, {}), key, where, found))
+
+
 def read_system(text: str, where: str) -> System:
     """Parse a system file's text; ProgramError CB0201 names the place of what is wrong."""
     try:
@@ -153,29 +182,30 @@ def read_system(text: str, where: str) -> System:
     for key in ("name", "engine"):
         if key not in raw:
             raise _bad(where, f"{key!r} is missing", "see docs/systems.md for the form")
+    for key in ("name", "title", "description"):
+        if not isinstance(raw.get(key, ""), str):
+            raise _bad(where, f"{key!r} is no text", f'write {key} = "…"')
     found: dict[str, Quantity] = {}
     engines: dict[str, EngineSpec] = {}
-    for table in raw["engine"]:
+    for table in _tables(raw, "engine", where):
         name, kind = str(table.get("name", table.get("kind", ""))), str(table.get("kind", ""))
         if kind not in KINDS:
             raise _bad(where, f"engine {name!r}: unknown kind {kind!r}", suggestion(kind, KINDS))
-        if name in engines:
-            raise _bad(where, f"two engines are called {name!r}", "give each its own name")
         sections = {key: value for key, value in table.items() if key not in ("name", "kind")}
         engines[name] = EngineSpec(name, kind, _plain(sections, name, where, found))
     memories: dict[str, Mapping[str, Any]] = {}
-    for table in raw.get("memory", []):
+    for table in _tables(raw, "memory", where):
         for key in table:
             if key not in MEMORY_KEYS:
-                raise _bad(where, f"memory {table.get('name')!r}: unknown key {key!r}", suggestion(key, MEMORY_KEYS))
-        memories[str(table["name"])] = _plain(table, f"memory.{table['name']}", where, found)
-    links = tuple(
-        _plain(table, f"link.{table.get('name', i)}", where, found) for i, table in enumerate(raw.get("link", []))
-    )
-    group = _plain(raw.get("group", {}), "group", where, found)
+                raise _bad(where, f"memory {table['name']!r}: unknown key {key!r}", suggestion(key, MEMORY_KEYS))
+        if "holds" in table and "capacity_bytes" not in table:
+            raise _bad(where, f"memory {table['name']!r} has no capacity_bytes", "add it, with its unit and source")
+        memories[table["name"]] = _plain(table, f"memory.{table['name']}", where, found)
+    links = tuple(_plain(table, f"link.{table['name']}", where, found) for table in _tables(raw, "link", where))
+    group = _table(raw, "group", where, found)
     if links:
         engines = {e.name: EngineSpec(e.name, e.kind, {**e.config, "links": list(links)}) for e in engines.values()}
-    _plain(raw.get("area", {}), "area", where, found)
+    _table(raw, "area", where, found)
     return System(
         str(raw["name"]), str(raw.get("title", raw["name"])), str(raw.get("description", "")),
         engines, memories, links, group, found,
@@ -204,6 +234,8 @@ def load_system(target: str | Path) -> System:
             raise ProgramError(
                 "CB0203", f"can't read system file {text}: {error.strerror}", help="give the path of a .toml"
             ) from error
+        except UnicodeDecodeError as error:
+            raise _bad(text, f"not TOML: {error.reason} at byte {error.start}", "save it as UTF-8") from error
     if text not in target_names():
         raise ProgramError("CB0203", f"unknown target {text!r}", help=suggestion(text, target_names()))
     return _load(text)

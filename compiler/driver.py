@@ -19,13 +19,14 @@ from xdsl.printer import Printer
 
 from crossbank.backends.interface import Backend
 from crossbank.backends.system import KINDS, System, load_system, suggestion
+from crossbank.compiler.calibration import calibration_of, token_windows
 from crossbank.compiler.errors import InternalError
 from crossbank.compiler.phases import PHASES, passes_of
 from crossbank.passes.context import CompileContext, CompileOptions
 from crossbank.runtime.compiled import Program
 from crossbank.runtime.expr import Expr
-from crossbank.runtime.program import ProgramError
-from crossbank.runtime.registry import instruction_set
+from crossbank.runtime.program import Engine, ProgramError
+from crossbank.runtime.registry import instruction_set, make_cost_unit
 
 LIVE_OPS_LIMIT = 5000
 DEFAULT_CONTEXT = 2048
@@ -132,7 +133,10 @@ def make_context(target: str | Path, host: bool = True) -> CompileContext:
     system = load_system(target)
     if not host:
         system = replace(system, engines={k: v for k, v in system.engines.items() if v.kind != "host"})
-    return CompileContext(system, load_backends(system))
+    backends = load_backends(system)
+    for engine in system.engines.values():
+        make_cost_unit(Engine(engine.name, engine.kind, backends[engine.kind].isa.name, engine.config))
+    return CompileContext(system, backends)
 
 
 def groups_of(chips: int | Literal["auto"]) -> int | None:
@@ -171,6 +175,9 @@ def compile(
         if name not in OPTIONS:
             raise TypeError(f"compile() has no option {name!r}: {suggestion(name, OPTIONS)}")
 
+    if calibration is not None:
+        token_windows(calibration, 1)
+
     def run(extra: dict[str, Any], quiet: bool) -> Program:
         given: dict[str, Any] = {**options, "quiet": quiet}
         module, job = compile_to_module(
@@ -182,8 +189,6 @@ def compile(
     program = run({}, bool(options.get("quiet", False)))
     if calibration is None:
         return program
-    from crossbank.compiler.calibration import calibration_of
-
     progress = options.get("progress")
     if progress is not None:
         progress("calibrate", 0.0)
@@ -205,7 +210,12 @@ def finish(module: ModuleOp, job: Compilation, calibrated: bool = False) -> Prog
         if any(instruction_set(engine.isa).calibrate for engine in code.engines.values()):
             code.summary["calibration"] = "sample tokens" if calibrated else "the weights' statistics"
         program = Program(code, job.ctx.tensors, job.phases)
-        program.verify()
+        try:
+            program.verify()
+        except ProgramError as error:
+            raise InternalError(
+                "emit: the program that was compiled doesn't pass its check", print_module(module)
+            ) from error
     return program
 
 
@@ -241,7 +251,8 @@ def compile_to_module(
     if stop_after is not None and stop_after not in PHASES:
         raise ProgramError("CB0803", f"no phase is called {stop_after!r}", help=suggestion(stop_after, PHASES))
     if (context is not None and context < 1) or max_batch < 1:
-        raise ProgramError("CB0804", f"context {context} and batch {max_batch} must be at least 1")
+        name, value = ("--max-batch", max_batch) if max_batch < 1 else ("--context", context)
+        raise ProgramError("CB0804", f"{name} {value}: at least 1 is needed", help=f"leave {name} out for its default")
     from crossbank.compiler.frontend.convert import import_model
 
     ctx = make_context(target, host)

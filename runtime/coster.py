@@ -21,7 +21,7 @@ from crossbank.runtime.expr import Expr, Value
 from crossbank.runtime.numerics import dtype_of
 from crossbank.runtime.program import SPACE_SHIFT, Code, Layout, ProgramError
 from crossbank.runtime.records import Decoded, Tensor
-from crossbank.runtime.registry import instruction_set
+from crossbank.runtime.registry import instruction_set, make_cost_unit
 from crossbank.runtime.walk import Call, Loop, Node, Trees, follow
 
 Registers: TypeAlias = "dict[str, Value]"
@@ -77,7 +77,7 @@ class Coster:
         self.code = code
         self.trees = Trees(code)
         self._timed: dict[int, frozenset[str]] = {}
-        self.units = {e.name: instruction_set(e.isa).make_cost_unit(e.config) for e in code.engines.values()}
+        self.units = {e.name: make_cost_unit(e) for e in code.engines.values()}
         self.numbers = {name: i for i, name in enumerate(code.blocks)}
 
     def cost(self, function: str, dimensions: Mapping[str, IntArray], exact: bool = False) -> StepCosts:

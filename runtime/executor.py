@@ -17,7 +17,7 @@ import numpy as np
 from crossbank.runtime.machine import Lanes, Machine
 from crossbank.runtime.program import ProgramError
 from crossbank.runtime.records import Decoded, Decoder
-from crossbank.runtime.registry import instruction_set
+from crossbank.runtime.registry import make_unit
 from crossbank.runtime.steps import (
     Body,
     Call,
@@ -84,10 +84,7 @@ class Executor:
         fitting = PRIVATE_BYTES // machine.private_bytes if machine.private_bytes else MAX_LANES
         self.lane_chunk = lane_chunk or max(1, min(MAX_LANES, fitting))
         self.rotate = rotate
-        self.units: dict[str, Any] = {
-            engine.name: instruction_set(engine.isa).make_unit(engine.config, machine)
-            for engine in self.code.engines.values()
-        }
+        self.units: dict[str, Any] = {engine.name: make_unit(engine, machine) for engine in self.code.engines.values()}
         self._decoder = Decoder(self.code)
         self._bodies: dict[tuple[str, str], Body] = {}
         self._rows: dict[str, list[list[int]]] = {}

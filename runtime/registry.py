@@ -7,9 +7,10 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
+from typing import Any
 
 from crossbank.runtime.isa import InstructionSet
-from crossbank.runtime.program import Code, ProgramError
+from crossbank.runtime.program import Code, Engine, ProgramError
 
 GROUP = "crossbank.isa"
 _extra: dict[str, InstructionSet] = {}
@@ -73,6 +74,30 @@ def sets_of(code: Code) -> dict[int, InstructionSet]:
                 "CB0524", f"instruction sets {isa.name!r} and {found[isa.number].name!r} share number {isa.number}"
             )
     return found
+
+
+def make_unit(engine: Engine, machine: Any) -> Any:
+    """The state of an engine for execution; ProgramError CB0207 where its table of numbers is unusable."""
+    with _usable(engine):
+        return instruction_set(engine.isa).make_unit(engine.config, machine)
+
+
+def make_cost_unit(engine: Engine) -> Any:
+    """What the `time` functions of an engine's instructions read; ProgramError CB0207 as for `make_unit`."""
+    with _usable(engine):
+        return instruction_set(engine.isa).make_cost_unit(engine.config)
+
+
+@contextmanager
+def _usable(engine: Engine) -> Generator[None]:
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        why = f"it lacks {error.args[0]!r}" if isinstance(error, KeyError) else str(error)
+        raise ProgramError(
+            "CB0207", f"the table of engine {engine.name} (kind {engine.kind}) is unusable: {why}",
+            help="add or repair that in the system file, with its unit and source; see docs/systems.md",
+        ) from error  # fmt: skip
 
 
 @contextmanager

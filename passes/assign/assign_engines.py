@@ -99,11 +99,14 @@ class AssignEnginesPass(ModulePass):
         if refused:
             shown = refused[:SHOWN_REFUSALS]
             more = [f"and {len(refused) - len(shown)} more"] if len(refused) > len(shown) else []
+            count = "1 operation runs" if len(refused) == 1 else f"{len(refused)} operations run"
             raise ProgramError(
                 "CB0301",
-                f"{len(refused)} operations run on no engine of {ctx.system.name}:\n   " + "\n   ".join(shown + more),
+                f"{count} on no engine of {ctx.system.name}:\n   " + "\n   ".join(shown + more),
                 where=ctx.model_name,
-                help="add an engine of kind host to the system file: it runs any ONNX operator",
+                help="replace them in the model"
+                if ctx.system.engine(self.fallback)
+                else f"add an engine of kind {self.fallback} to the system file: it runs any ONNX operator",
             )
         ctx.notes["engines"] = {kind: share.as_dict() for kind, share in shares.items()}
         ctx.notes["host"] = fell
