@@ -117,7 +117,8 @@ def _arrays(inputs: Any, names: Sequence[str]) -> dict[str, Array]:
 
 
 def _listed(inputs: Any) -> list[Array]:
-    return [np.asarray(value) for value in ([inputs] if isinstance(inputs, np.ndarray) else inputs)]
+    values = cast("Sequence[Any]", [inputs] if isinstance(inputs, np.ndarray) else inputs)
+    return [np.asarray(value) for value in values]
 
 
 prepare = CrossbankBackend.prepare

@@ -6,6 +6,7 @@ from xdsl.ir import Operation
 
 from crossbank.backends.interface import Lowering
 from crossbank.backends.simd import (
+    lower_attention,
     lower_elementwise,
     lower_indexing,
     lower_llm,
@@ -27,6 +28,7 @@ HANDLERS: dict[str, Handler] = {
     **lower_shapes.HANDLERS,
     **lower_rows.HANDLERS,
     **lower_indexing.HANDLERS,
+    **lower_attention.HANDLERS,
     **lower_llm.HANDLERS,
 }
 
