@@ -7,6 +7,7 @@ from xdsl.ir import Operation
 from crossbank.backends.interface import Lowering
 from crossbank.backends.simd import (
     lower_attention,
+    lower_contraction,
     lower_elementwise,
     lower_indexing,
     lower_llm,
@@ -29,6 +30,7 @@ HANDLERS: dict[str, Handler] = {
     **lower_rows.HANDLERS,
     **lower_indexing.HANDLERS,
     **lower_attention.HANDLERS,
+    **lower_contraction.HANDLERS,
     **lower_llm.HANDLERS,
 }
 

@@ -182,29 +182,6 @@ def _dynamic_quantize(w: Writer) -> None:
     w.emit("dynamic_quantize", dst=w.result(0), scale=w.result(1), zero=w.result(2), src=w.view(0))
 
 
-def _quantized_matmul(w: Writer) -> None:
-    """MatMulInteger: operands less their zero points in int32, then an exact product."""
-    operands: list[ViewAttr] = []
-    for i in (0, 1):
-        source = w.view(i)
-        wide = w.to.scratch("int32", source.shape_exprs)
-        w.emit("cast", dst=wide, src=source)
-        zero = w.view_or_none(2 + i)
-        if zero is not None:
-            small = w.to.scratch("int32", zero.shape_exprs)
-            w.emit("cast", dst=small, src=zero)
-            if i == 0 and len(zero.shape) == 1 and zero.shape_exprs != (ONE,):
-                small = unsqueezed(small, 1)
-            w.emit("binary", dst=wide, a=wide, b=padded(small, len(source.shape)), op="sub")
-        operands.append(wide)
-    rank = len(w.shape)
-    w.emit("matmul", dst=w.result(), a=padded(operands[0], rank), b=padded(operands[1], rank), scale=1.0)
-
-
-def _refuse_vectors(op: Operation) -> str | None:
-    return None if all(len(shape_of(x)) >= 2 for x in op.operands[:2]) else "a product of vectors"
-
-
 def _broadcast(w: Writer) -> None:
     w.bind(expanded(w.view(0), w.shape))
 
@@ -230,6 +207,5 @@ HANDLERS: dict[str, Handler] = {
     "com.microsoft:DequantizeLinear": Handler(_dequantize, _refuse_ragged_blocks),
     "com.microsoft:QuantizeLinear": Handler(_quantize, _refuse_ragged_blocks),
     "DynamicQuantizeLinear": Handler(_dynamic_quantize),
-    "MatMulInteger": Handler(_quantized_matmul, _refuse_vectors),
     "Expand": Handler(_broadcast),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from crossbank.compiler.frontend.graph import Info
 from crossbank.compiler.frontend.step import Outputs, Step, rule
+from crossbank.dialects.einsum import parse
 from crossbank.runtime.expr import ONE, Expr
 
 
@@ -116,12 +117,13 @@ def gather_block_quantized(step: Step) -> Outputs:
 
 @rule("Einsum")
 def einsum(step: Step) -> Outputs:
-    equation = step.attribute("equation", "").replace(" ", "")
-    left, _, right = equation.partition("->")
-    if "..." in equation or not right:
-        step.refuse(f"equation {equation!r} isn't supported: give all indices and an output")
+    shapes = [step.shape(i) for i in range(len(step.inputs))]
+    try:
+        equation = parse(step.attribute("equation", ""), [len(shape) for shape in shapes])
+    except ValueError as error:
+        step.refuse(str(error))
     sizes: dict[str, Expr] = {}
-    for i, letters in enumerate(left.split(",")):
-        for letter, dim in zip(letters, step.shape(i), strict=True):
+    for letters, shape in zip(equation.operands, shapes, strict=True):
+        for letter, dim in zip(letters, shape, strict=True):
             sizes[letter] = step.join(sizes[letter], dim) if letter in sizes else dim
-    return [Info(step.dtype(0), tuple(sizes[letter] for letter in right))]
+    return [Info(step.dtype(0), tuple(sizes[letter] for letter in equation.result))]
