@@ -115,7 +115,7 @@ def behaviour(program: Program, seed: int = 0) -> tuple[str, str]:
         found = dict(zip(names, session.run(names, step_feeds(session.inputs, ids, past)), strict=True))
         for value in found.values():
             digest.update(value.tobytes())
-        past = next_past(found)
+        past = {name: value[::-1] for name, value in next_past(found).items()}  # not what the device holds already
     cost = program.cost(prompt=PROMPT, generate=STEPS + 1, batch=BATCH).to_dict()
     return digest.hexdigest(), hashlib.sha256(json.dumps(cost, sort_keys=True).encode()).hexdigest()
 
@@ -129,8 +129,10 @@ def outcome(program: Program, change: Change, expected: tuple[str, str]) -> str:
         return "refused"
     try:
         found = behaviour(changed)
+    except ProgramError:
+        return "stopped"
     except Exception:
-        return "fails"
+        return "crashes"
     return "survives" if found == expected else "output" if found[0] != expected[0] else "cost"
 
 
@@ -142,7 +144,7 @@ def run(options: Options) -> Iterator[Row]:
         for change in changes(program.code, CHANGES, seed=7):
             result = outcome(program, change, expected)
             counts[result] = counts.get(result, 0) + 1
-            if result in ("survives", "fails"):
+            if result in ("survives", "crashes"):
                 decoded = Decoder(program.code).decode(
                     program.code.blocks[change.block].streams[change.engine][change.index]
                 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from crossbank.backends.matrix import semantics, timing
+from crossbank.backends.matrix import operand_rules, semantics, timing
 from crossbank.backends.roofline import SOURCES, Roofline, charged
 from crossbank.backends.simd.kinds import Flag
 from crossbank.runtime.isa import InstructionSet, count, enum, number, reads, writes
@@ -41,6 +41,7 @@ ISA.define(
     "dst = x @ w + bias.",
     semantics.gemm,
     charged(("dst", "x", "w", "bias"), timing.gemm),
+    check=operand_rules.GEMM,
 )
 ISA.define(
     "matmul",
@@ -49,6 +50,7 @@ ISA.define(
     "dst = scale * (a @ b), broadcast over the leading axes.",
     semantics.matmul,
     charged(("dst", "a", "b"), timing.matmul),
+    check=operand_rules.MATMUL,
 )
 ISA.define(
     "attention",
@@ -69,4 +71,5 @@ ISA.define(
     "cap(s) = softcap * tanh(s / softcap).",
     semantics.attention,
     charged(("dst", "q", "k", "v", "mask"), timing.attention),
+    check=operand_rules.ATTENTION,
 )

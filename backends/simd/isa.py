@@ -13,6 +13,7 @@ from typing import Any
 from crossbank.backends.roofline import SOURCES, Roofline, charged
 from crossbank.backends.simd import elementwise, moves, rows, timing
 from crossbank.backends.simd.kinds import Activation, Binary, Extreme, Flag, Reduction, Scatter, Unary
+from crossbank.backends.simd.operand_rules import CHECKS
 from crossbank.runtime.isa import Field, InstructionSet, count, enum, number, reads, updates, writes
 
 _SIGNED = -(1 << 62)
@@ -38,7 +39,7 @@ def _define(
 ) -> None:
     """Declare an instruction; its traffic is all its tensors where no other is given."""
     tensors = traffic or tuple(field.name for field in fields if field.access is not None)
-    ISA.define(mnemonic, code, fields, doc, execute, charged(tensors, work))
+    ISA.define(mnemonic, code, fields, doc, execute, charged(tensors, work), check=CHECKS.get(mnemonic))
 
 
 def _untimed(name: str, doc: str) -> Field:
