@@ -103,11 +103,11 @@ class Step:
 
     def join(self, a: Expr, b: Expr) -> Expr:
         """One dimension of a broadcast."""
+        a, b = self.world.resolve(a), self.world.resolve(b)
         if a == b or b == ONE:
             return a
         if a == ONE:
             return b
-        a, b = self.world.resolve(a), self.world.resolve(b)
         if a.is_constant and b.is_constant:
             self.refuse(f"dimensions {a} and {b} don't broadcast")
         if a.is_constant:

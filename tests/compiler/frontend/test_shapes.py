@@ -242,6 +242,14 @@ def test_broadcast_of_two_names_is_an_equation(tmp_path: Path):
     assert shape(shapes, "y") == ["a"]
 
 
+def test_broadcast_of_names_that_turn_out_constant(tmp_path: Path):
+    """Where two names are found to be 3, a later broadcast between them, or with 3, is one of equal dimensions."""
+    nodes = [node("Add", ["x", "y"], ["z"]), node("Reshape", ["x", "three"], ["r"]), node("Mul", ["z", "r"], ["w"])]
+    inputs = {"x": (FLOAT, ["a"]), "y": (FLOAT, ["b"])}
+    _, shapes = inferred(tmp_path, nodes, inputs, ["w"], {"three": ints(3)})
+    assert shape(shapes, "w") == ["3"]
+
+
 def test_total_is_past_and_sequence(tmp_path: Path):
     nodes = [node("Concat", ["past", "new"], ["all"], axis=1), node("Add", ["all", "mask"], ["y"])]
     inputs = {"mask": (FLOAT, ["b", "total"]), "past": (FLOAT, ["b", "p"]), "new": (FLOAT, ["b", "s"])}
