@@ -10,7 +10,7 @@ from xdsl.dialects.builtin import ArrayAttr, FunctionType, IntegerAttr, ModuleOp
 from xdsl.dialects.func import FuncOp, ReturnOp
 from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 
-from crossbank.compiler.frontend.dims import Roles, roles, total_length
+from crossbank.compiler.frontend.dims import Roles, cache_lengths, roles, total_length
 from crossbank.compiler.frontend.errors import ATTRIBUTE, DTYPE, FrontendError
 from crossbank.compiler.frontend.graph import ABSENT, Graph, Info, Node
 from crossbank.compiler.frontend.load import Weights, load
@@ -36,7 +36,8 @@ def import_model(path: str | Path, ctx: CompileContext, weights: Weights = "auto
     graph = load(Path(path), weights)
     shapes = infer(graph)
     found = roles(graph)
-    assumed = total_length(graph, found, shapes.equations.solved)
+    solved = shapes.equations.solved
+    assumed = cache_lengths(graph, found, solved) | total_length(graph, found, solved)
     if assumed:
         shapes = infer(graph, assumed)
     simplify(graph, shapes.infos)

@@ -11,6 +11,11 @@ from crossbank.compiler.frontend.graph import Graph, Port
 from crossbank.compiler.frontend.shapes import dim_expr
 from crossbank.runtime.expr import Expr
 
+_PLACE = re.compile(r"\d+")
+"""The number of the layer, in an input's name."""
+_ANONYMOUS = re.compile(r"s\d+|.+_dim\d+")
+"""Names of dimensions that torch.export gives, and that the importer gives to unnamed ones."""
+
 
 @dataclass(frozen=True)
 class Roles:
@@ -31,7 +36,7 @@ def per_layer_inputs(graph: Graph) -> tuple[str, ...]:
     """Inputs that come once per layer: names equal up to one number, equal types."""
     groups: defaultdict[tuple[str, str, int], list[str]] = defaultdict(list)
     for port in graph.inputs:
-        pattern = re.sub(r"\d+", "#", port.name, count=1)
+        pattern = _PLACE.sub("#", port.name, count=1)
         groups[pattern, port.dtype, len(port.dims or ())].append(port.name)
     grouped = {name for names in groups.values() if len(names) > 1 for name in names}
     return tuple(port.name for port in graph.inputs if port.name in grouped)
@@ -64,6 +69,25 @@ def roles(graph: Graph) -> Roles:
         grown = _symbol(shape_of_port(by_name[caches[0]])[-2])
         past = named[0] if named else grown if grown in free else next(iter(free), None)
     return Roles(batch, sequence, past if past != sequence else None, caches)
+
+
+def cache_lengths(graph: Graph, known: Roles, solved: Mapping[str, Expr]) -> dict[str, Expr]:
+    """The equations "as long as the first layer's" for caches whose lengths only the exporter named, and left free.
+
+    torch.export names a dimension of each tensor by itself (s59, s5) unless the graph shows that two are equal.
+    """
+    first: dict[tuple[str, int], Expr] = {}
+    found: dict[str, Expr] = {}
+    layers = set(known.cache_inputs) & set(per_layer_inputs(graph))
+    for port in graph.inputs:
+        if port.name not in layers:
+            continue
+        for axis, dim in enumerate(shape_of_port(port)):
+            earlier = first.setdefault((_PLACE.sub("#", port.name, count=1), axis), dim)
+            name = _symbol(dim)
+            if name is not None and _ANONYMOUS.fullmatch(name) and name not in solved and earlier != dim:
+                found[name] = earlier
+    return found
 
 
 def total_length(graph: Graph, known: Roles, solved: Mapping[str, Expr]) -> dict[str, Expr]:

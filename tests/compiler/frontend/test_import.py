@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 import pytest
 from xdsl.context import Context
@@ -19,6 +21,7 @@ from crossbank.dialects.imc import IMC, RepeatOp, UseOp, WeightOp
 from crossbank.dialects.location import node_names
 from crossbank.passes.context import CompileContext
 from tests.compiler.frontend.deep import deepen
+from tests.compiler.frontend.models import FLOAT, imported, model, node
 from tests.interpreter import Interpreter
 from tests.zoo import HERE, cases, error, models
 
@@ -164,3 +167,21 @@ def test_eighty_layers_cost_what_one_does(tmp_path: Path, name: str):
     assert [op.count.value.data for op in repeats(modules[1])] == [80]
     weights = [len(op.tensors) for op in modules[1].ops if isinstance(op, WeightOp)]
     assert sorted(set(weights)) == [1, 80]
+
+
+def layers_with_caches(lengths: Sequence[str]) -> onnx.ModelProto:
+    """One layer per length, whose new keys are the input and whose past is that long."""
+    nodes = [node("Concat", [f"past.{i}.key", "x"], [f"present.{i}.key"], axis=1) for i in range(len(lengths))]
+    inputs = {"x": (FLOAT, ("batch", "seq", 2, 4))}
+    inputs |= {f"past.{i}.key": (FLOAT, ("batch", n, 2, 4)) for i, n in enumerate(lengths)}
+    return model(nodes, inputs, [f"present.{i}.key" for i in range(len(lengths))])
+
+
+def test_lengths_of_caches_that_only_the_exporter_named_are_equal(tmp_path: Path):
+    _, ctx = imported(layers_with_caches(["s59", "s5", "s44"]), tmp_path)
+    assert ctx.notes["dims"]["equations"] == {"s5": "s59", "s44": "s59"}
+
+
+def test_lengths_of_caches_that_a_person_named_may_differ(tmp_path: Path):
+    _, ctx = imported(layers_with_caches(["past", "window", "past"]), tmp_path)
+    assert ctx.notes["dims"]["equations"] == {}
