@@ -10,9 +10,11 @@ from xdsl.dialects.func import FuncOp
 from xdsl.ir import Attribute
 from xdsl.passes import ModulePass
 
+from crossbank.dialects.llm import CacheOp
 from crossbank.dialects.location import node_name
 from crossbank.dialects.shape import is_tensor, shape_of
 from crossbank.passes.context import CompileContext
+from crossbank.runtime.expr import Expr
 from crossbank.runtime.program import ProgramError
 
 SHOWN_NODES = 8
@@ -20,7 +22,7 @@ SHOWN_NODES = 8
 
 @dataclass(frozen=True)
 class CheckDimensionsPass(ModulePass):
-    """See that every dimension follows from the shapes of @main's arguments; ProgramError CB0115 lists the others.
+    """See that every dimension follows from the shapes of arguments and caches; ProgramError CB0115 lists the others.
 
     A program is emitted once for all shapes, so a length that depends on data (the non-zeros of a tensor, a shape that
     is fed as values) has no register to live in. The module stays as it is.
@@ -33,6 +35,9 @@ class CheckDimensionsPass(ModulePass):
         if main is None:
             return
         bound = frozenset[str]().union(*(_symbols(kind) for kind in main.function_type.inputs))
+        for cache in op.body.block.ops:
+            if isinstance(cache, CacheOp):
+                bound |= Expr.of(cache.batch.data).symbols | Expr.of(cache.past.data).symbols
         free: dict[str, str] = {}
         for found in op.walk():
             for result in found.results:
