@@ -17,7 +17,7 @@ from crossbank.compiler.report.evaluating import evaluate, greedy_reference
 
 HERE = Path(__file__).parent / "tiny_llama"
 MODEL, CALIBRATION, HELD_OUT = HERE / "tiny_llama.onnx", HERE / "calibration.txt", HERE / "heldout.txt"
-PROMPT = "def __init__(self, "
+PROMPT = "    if not isinstance("
 TITLES = {
     "ideal": "exact oracle",
     "hermes": "PCM crossbars, 8-bit converters, noise, 1 day old",
@@ -29,7 +29,7 @@ DAY_S = 86400.0
 def main() -> None:
     """Run the demonstration; options shorten or lengthen it."""
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--bytes", type=int, default=8192, help="how much held-out text to predict")
+    options.add_argument("--bytes", type=int, default=4096, help="how much held-out text to predict")
     options.add_argument("--devices", type=int, default=3, help="how many noisy devices to draw")
     options.add_argument("--tokens", type=int, default=48, help="how many tokens to generate and cost")
     args = options.parse_args()
