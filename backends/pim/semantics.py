@@ -12,7 +12,7 @@ a parallel loop each have global buffers and accumulators of their own; banks ar
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -96,14 +96,15 @@ class Unit:
     def latch(self, o: Any) -> tuple[Floats, slice]:
         """A defined accumulator (lanes, banks of all channels), and the banks meant."""
         banks, number = self.banks_of(o), _single(o.latch, "latch")
-        defined = number < self.device.latches and self.defined[number, self._channels(banks)].all()
+        defined = number < self.device.latches and self.defined[number, self.channels_of(banks)].all()
         if not defined:
             raise ProgramError(
                 "CB0572", f"accumulator {number} is undefined", help="a wr_bias of these channels must come first"
             )
         return self.latches[number], banks
 
-    def _channels(self, banks: slice) -> slice:
+    def channels_of(self, banks: slice) -> slice:
+        """The channels of some banks."""
         return slice(banks.start // self.device.banks, banks.stop // self.device.banks)
 
     def define(self, o: Any) -> tuple[Floats, slice]:
@@ -113,12 +114,12 @@ class Unit:
             raise ProgramError("CB0571", f"accumulator {number}, there are {self.device.latches}")
         if number not in self.latches:
             self.latches[number] = np.empty((self.lanes, self.device.width), np.float32)
-        self.defined[number, self._channels(banks)] = True
+        self.defined[number, self.channels_of(banks)] = True
         return self.latches[number], banks
 
     def operand(self, banks: slice, columns: slice) -> Iterator[Held]:
         """The columns of global buffers behind some banks, channels of equal contents together."""
-        channels, covered = self._channels(banks), 0
+        channels, covered = self.channels_of(banks), 0
         for held in self.buffer:
             if held.first < channels.stop and channels.start < held.end:
                 found = held.part(channels.start, channels.stop)
@@ -173,7 +174,7 @@ def _pieces(unit: Unit, src: NDArray[Any]) -> Floats:
 
 def wr_gb(unit: Unit, o: Any) -> None:
     """A source into global buffers."""
-    values, channels = _pieces(unit, o.src), unit._channels(unit.banks_of(o))  # pyright: ignore[reportPrivateUsage]
+    values, channels = _pieces(unit, o.src), unit.channels_of(unit.banks_of(o))
     count = channels.stop - channels.start
     if count % values.shape[1]:
         raise ProgramError("CB0571", f"{values.shape[1]} segments do not divide over {count} channels")
@@ -236,7 +237,7 @@ def _read_out(unit: Unit, o: Any, values: Floats) -> None:
     o.dst[...] = (values if unit.ideal else bf16(values)).reshape(len(values), *o.dst.shape[1:])
 
 
-def _rows(shape: tuple[int, ...], banks: int) -> tuple[int, int, int]:
+def _rows(shape: Sequence[int], banks: int) -> tuple[int, int, int]:
     """The rows of a tensor (lanes, …, elements), their elements, and the banks of each: equal groups of channels."""
     rows = math.prod(shape[1:-1])
     each = banks // max(rows, 1)
@@ -258,13 +259,13 @@ def af(unit: Unit, o: Any) -> None:
             y = np.tanh(x)
         case _:
             y = 0.5 * x * (1 + erf(x * np.float32(math.sqrt(0.5))))
-    channels = unit._channels(banks)  # pyright: ignore[reportPrivateUsage]
+    channels = unit.channels_of(banks)
     unit.results = Held(channels.start, channels.stop - channels.start, unit.rounded(y)[:, None])
 
 
 def rd_af(unit: Unit, o: Any) -> None:
     """The result registers, to memory."""
-    channels = unit._channels(unit.banks_of(o))  # pyright: ignore[reportPrivateUsage]
+    channels = unit.channels_of(unit.banks_of(o))
     held = unit.results
     if held is None or (held.first, held.end) != (channels.start, channels.stop):
         raise ProgramError(
@@ -292,7 +293,7 @@ def wr_sbk(unit: Unit, o: Any) -> None:
     channel, bank, column = _places(o, "channel", "bank", "column")
     place, start = channel * unit.device.banks + bank, column * unit.device.lanes
     _check_room(unit, place, start, values.shape[1])
-    inside = start[:, None] + np.arange(values.shape[1])
+    inside: Integers = start[:, None] + np.arange(values.shape[1])
     values = np.broadcast_to(values, inside.shape)
     for row, lanes in _by_row(o.row):
         unit.banks.open(row)[place[lanes][:, None], inside[lanes]] = values[lanes]
@@ -306,7 +307,7 @@ def rd_sbk(unit: Unit, o: Any) -> None:
     channel, bank, column = _places(o, "channel", "bank", "column")
     place, start = channel * unit.device.banks + bank, column * unit.device.lanes
     _check_room(unit, place, start, pieces * padded)
-    inside = start[:, None] + np.arange(pieces * padded)
+    inside: Integers = start[:, None] + np.arange(pieces * padded)
     values = np.empty(inside.shape, np.float32)
     for row, lanes in _by_row(o.row):
         values[lanes] = unit.banks.read(row)[place[lanes][:, None], inside[lanes]]
@@ -322,13 +323,13 @@ def _check_room(unit: Unit, place: Integers, start: Integers, values: int) -> No
         )
 
 
-def _elements(unit: Unit, o: Any, shape: tuple[int, ...]) -> tuple[Integers, Integers]:
+def _elements(unit: Unit, o: Any, shape: Sequence[int]) -> tuple[Integers, Integers]:
     """The bank (lanes, rows, elements) and the place in its row (lanes, 1, 1) of one element in each of some banks."""
     channels = _single(o.channels, "channels")
     rows, elements, each = _rows(shape, channels * unit.device.banks)
     first, element = _places(o, "first_channel", "element")
     _check_room(unit, (first + channels) * unit.device.banks - 1, element, 1)
-    inside = np.arange(rows)[:, None] * each + np.arange(elements)
+    inside: Integers = np.arange(rows)[:, None] * each + np.arange(elements)
     return first[:, None, None] * unit.device.banks + inside, element[:, None, None]
 
 
@@ -353,7 +354,7 @@ def rd_abk(unit: Unit, o: Any) -> None:
 def copy_bkgb(unit: Unit, o: Any) -> None:
     """Columns of one bank of each channel into the global buffer of the channel, from its first column on."""
     banks, columns = unit.banks_of(o), _columns(unit, _single(o.column, "column"), _single(o.columns, "columns"))
-    channels = unit._channels(banks)  # pyright: ignore[reportPrivateUsage]
+    channels = unit.channels_of(banks)
     cells = unit.banks.read(_single(o.row, "row"))[banks][_single(o.bank, "bank") :: unit.device.banks, columns]
     outside = [h for h in unit.buffer if h.end <= channels.start or channels.stop <= h.first]
     unit.buffer = [*outside, Held(channels.start, channels.stop - channels.start, cells[None].copy())]
@@ -381,6 +382,8 @@ def load(unit: Unit, o: Any) -> None:
             "CB0574", f"a {inputs}x{outputs} matrix takes {waves}x{k_rows} rows, the instruction says "
             f"{o.waves}x{o.k_rows}",
         )  # fmt: skip
+    if -(-outputs // (waves * unit.device.banks)) * unit.device.banks != per_wave:
+        raise ProgramError("CB0574", f"{outputs} outputs in {waves} waves do not take {o.channels} channels each")
     for wave in range(waves):
         part = unit.rounded(matrix[wave * per_wave : (wave + 1) * per_wave])
         for k in range(k_rows):

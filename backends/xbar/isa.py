@@ -7,7 +7,7 @@ all chips. `session` registers give the time since programming and the seed of t
 from __future__ import annotations
 
 from crossbank.backends.simd.kinds import Flag
-from crossbank.backends.xbar import calibration, semantics, timing
+from crossbank.backends.xbar import calibration, operand_rules, semantics, timing
 from crossbank.runtime.isa import Field, InstructionSet, count, enum, reads, writes
 
 ISA = InstructionSet(
@@ -43,7 +43,7 @@ ISA.define(
     "Write a matrix into the arrays of a group, with the technology's programming error, and set its converters.",
     semantics.program,
     timing.program,
-    check=semantics.check_group,
+    check=operand_rules.PROGRAM,
     barrier=True,
 )
 ISA.define(
@@ -53,7 +53,7 @@ ISA.define(
     "Let the cells of a group be as old as the session says: conductance drift and slow read noise.",
     semantics.drift,
     timing.free,
-    check=semantics.check_group,
+    check=operand_rules.GROUP,
     barrier=True,
 )
 ISA.define(
@@ -63,7 +63,7 @@ ISA.define(
     "Read known vectors out of a group and set one digital factor per array that undoes its mean drift.",
     semantics.compensate,
     timing.compensate,
-    check=semantics.check_group,
+    check=operand_rules.GROUP,
     barrier=True,
 )
 ISA.define(
@@ -79,7 +79,7 @@ ISA.define(
     "output registers.",
     semantics.mvm,
     timing.mvm,
-    check=semantics.check_group,
+    check=operand_rules.MVM,
     barrier=True,
 )
 ISA.define(
@@ -89,7 +89,7 @@ ISA.define(
     "Scale the output registers of a group and write its partial sums, one row per row tile, for others to add.",
     semantics.read_out,
     timing.read_out,
-    check=semantics.check_group,
+    check=operand_rules.READ_OUT,
     barrier=True,
 )
 ISA.define(
@@ -104,6 +104,6 @@ ISA.define(
     "Scale the output registers of a group, add them over its row tiles in float32, add a bias, and write the sums.",
     semantics.accumulate,
     timing.accumulate,
-    check=semantics.check_group,
+    check=operand_rules.ACCUMULATE,
     barrier=True,
 )

@@ -154,16 +154,3 @@ def accumulate(unit: Unit, o: Any) -> None:
     if o.bias is not None:
         total += o.bias
     o.dst[...] = total
-
-
-def check_group(o: Any, config: Mapping[str, Any]) -> None:
-    """A group's arrays lie on as many chips as the instruction pays for."""
-    chips = getattr(o, "chips", None)
-    arrays = int(config["organisation"]["arrays"])
-    first = np.asarray(o.array)
-    last = first + np.asarray(o.row_tiles) * np.asarray(o.column_tiles) - 1
-    spanned = int((last // arrays - first // arrays).max()) + 1
-    if chips is not None and spanned > int(np.asarray(chips).min()):
-        raise ProgramError(
-            "CB0563", f"the group spans {spanned} chips, the instruction says {int(np.asarray(chips).min())}"
-        )
