@@ -8,7 +8,7 @@ number depends on the token: bank 0 stands for it. A device does nothing else wh
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -52,7 +52,8 @@ class Costs:
         """
         timing = DramTiming.from_table(config)
         cycle = timing.tck_ps * timing.trefi / (timing.trefi - timing.trfc)
-        link: Mapping[str, Any] = next(iter(config.get("links", [])), {})
+        links = cast("Sequence[Mapping[str, Any]]", config.get("links", ()))
+        link = links[0] if links else dict[str, Any]()
         return Costs(
             replace(timing, tck_ps=round(cycle)),
             Device.of(config),
@@ -62,7 +63,7 @@ class Costs:
             8 * float(link.get("energy_pj_per_bit", 0)),
         )
 
-    def columns(self, shape: tuple[Any, ...]) -> Any:
+    def columns(self, shape: Sequence[Any]) -> Any:
         """The columns that pieces (…, pieces, elements) take."""
         pieces = shape[-2] if len(shape) > 1 else 1
         return pieces * -(-shape[-1] // self.device.lanes)
@@ -78,7 +79,7 @@ def finish(costs: StepCosts, engine: str, unit: Costs, groups: int) -> None:
             costs.path_ps[key] = time_ps - part
             costs.path_ps[refresh] = costs.path_ps.get(refresh, np.zeros_like(part)) + part
     power_pj_per_ps = dram.refresh_energy_pj(timing, 1.0) * groups
-    costs.energy_j[engine, "refresh", NO_NODE] = costs.time_ps * (power_pj_per_ps * PICO)
+    costs.energy_j[engine, "refresh", NO_NODE] = costs.time_ps.astype(np.float64) * (power_pj_per_ps * PICO)
 
 
 Issue = Callable[[Clock, Any, Costs], None]

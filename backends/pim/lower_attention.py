@@ -32,6 +32,8 @@ def refuses_attention(op: llm.AttentionOp, device: Device) -> str | None:
     """Why an attention can't run in banks."""
     if op.cache is None:
         return "attention without a cache has nothing in banks"
+    if op.starts is not None or op.sink is not None:
+        return "sequences of different lengths, or a sink beside the scores"
     groups, heads, head_dim = shape_of(op.k)[1], shape_of(op.q)[1], shape_of(op.q)[3]
     if not (groups.is_constant and heads.is_constant and head_dim.is_constant):
         return "the number of heads or their size is not known"
@@ -39,6 +41,8 @@ def refuses_attention(op: llm.AttentionOp, device: Device) -> str | None:
         return "keys and values differ in size"
     if any(dtype_of(value) != "float32" for value in (op.q, op.k, op.v)):
         return f"banks hold bf16, not {dtype_of(op.k)}"
+    if any(getattr(op, name, None) is not None for name in ("sink", "starts")):
+        return "sinks, and places of new tokens that depend on data, have no schedule in banks"
     layout = CacheLayout(device, groups.constant, head_dim.constant, 1, 1)
     if head_dim.constant > device.row_elements or layout.value_waves > device.latches:
         return f"a head of {head_dim} dimensions exceeds a row or the accumulators"

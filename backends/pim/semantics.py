@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crossbank.backends.arithmetic import erf
+from crossbank.backends.arithmetic import erf, positions
 from crossbank.backends.pim.banks import Banks, Floats, bf16
 from crossbank.backends.pim.layout import Device
 from crossbank.runtime.program import ProgramError
@@ -293,7 +293,7 @@ def wr_sbk(unit: Unit, o: Any) -> None:
     channel, bank, column = _places(o, "channel", "bank", "column")
     place, start = channel * unit.device.banks + bank, column * unit.device.lanes
     _check_room(unit, place, start, values.shape[1])
-    inside: Integers = start[:, None] + np.arange(values.shape[1])
+    inside = start[:, None] + positions(values.shape[1])
     values = np.broadcast_to(values, inside.shape)
     for row, lanes in _by_row(o.row):
         unit.banks.open(row)[place[lanes][:, None], inside[lanes]] = values[lanes]
@@ -307,7 +307,7 @@ def rd_sbk(unit: Unit, o: Any) -> None:
     channel, bank, column = _places(o, "channel", "bank", "column")
     place, start = channel * unit.device.banks + bank, column * unit.device.lanes
     _check_room(unit, place, start, pieces * padded)
-    inside: Integers = start[:, None] + np.arange(pieces * padded)
+    inside = start[:, None] + positions(pieces * padded)
     values = np.empty(inside.shape, np.float32)
     for row, lanes in _by_row(o.row):
         values[lanes] = unit.banks.read(row)[place[lanes][:, None], inside[lanes]]
@@ -329,7 +329,7 @@ def _elements(unit: Unit, o: Any, shape: Sequence[int]) -> tuple[Integers, Integ
     rows, elements, each = _rows(shape, channels * unit.device.banks)
     first, element = _places(o, "first_channel", "element")
     _check_room(unit, (first + channels) * unit.device.banks - 1, element, 1)
-    inside: Integers = np.arange(rows)[:, None] * each + np.arange(elements)
+    inside = positions(rows)[:, None] * each + positions(elements)
     return first[:, None, None] * unit.device.banks + inside, element[:, None, None]
 
 
