@@ -29,7 +29,8 @@ MAX_TRIPS = 1 << 40
 MAX_SAMPLES = 1 << 14
 MAX_DEPTH = 8
 MAX_DIMENSIONS = 10
-MAX_VISITS = 1 << 18
+MAX_VISITS = 1 << 16
+MAX_TOUCHES = 256
 ROW = ""
 """Stands among the registers of a sample for the rows of the calls that it is in."""
 IN_ORDER = ("setup", "import_cache", "main", "export_cache")
@@ -123,6 +124,11 @@ class _Checker:
         self.tokens: dict[int, list[dict[str, int]]] = {}
         """For each token signalled and not yet awaited, what its engine knew."""
         self.touches: list[_Touch] = []
+        """Accesses that some other engine may not know of yet."""
+        self.room = MAX_TOUCHES
+        self.engines = {
+            engine for block in code.blocks.values() for engine, stream in block.streams.items() if stream.size
+        }
 
     def function(self, name: str) -> None:
         """Check one entry point from its ports on."""
@@ -313,6 +319,17 @@ class _Checker:
             if other.engine != engine and overlaps and clock.get(other.engine, 0) < other.at:
                 raise ProgramError("CB0527", f"no token orders this after {other.where}", where)
         self.touches.append(_Touch(engine, self.counts[engine], first, end, write, where))
+        if len(self.touches) >= self.room:
+            self._forget()
+
+    def _forget(self) -> None:
+        """Drop accesses that all other engines know to have finished."""
+        known = {
+            engine: min((self.clocks.get(other, {}).get(engine, 0) for other in self.engines - {engine}), default=None)
+            for engine in self.engines
+        }
+        self.touches = [touch for touch in self.touches if (at := known[touch.engine]) is not None and at < touch.at]
+        self.room = max(MAX_TOUCHES, 2 * len(self.touches))
 
     def _must_hold(self, extents: list[ByteRange], where: str) -> None:
         for first, end in extents:
