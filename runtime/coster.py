@@ -278,12 +278,13 @@ class _Run:
 
 def _kept(active: np.ndarray[Any, np.dtype[np.bool_]], new: object, old: object) -> object:
     """What a family remembers after a trip: numbers as they were in the steps that did not make it."""
-    if isinstance(new, tuple) and isinstance(old, tuple):
-        facts, former = cast("tuple[object, ...]", new), cast("tuple[object, ...]", old)
-        if len(facts) == len(former):
-            return tuple(_kept(active, a, b) for a, b in zip(facts, former, strict=True))
-        return facts
-    if new is old or isinstance(new, bool) or not all(isinstance(fact, int | np.ndarray) for fact in (new, old)):
+    if isinstance(new, tuple):
+        facts = cast("tuple[object, ...]", new)
+        former = cast("tuple[object, ...]", old) if isinstance(old, tuple) else ()
+        same = len(facts) == len(former)
+        return tuple(_kept(active, a, b) for a, b in zip(facts, former, strict=True)) if same else facts
+    both: list[object] = [new, old]
+    if new is old or isinstance(new, bool) or not all(isinstance(fact, int | np.ndarray) for fact in both):
         return new
     return np.where(active, cast(IntArray, new), cast(IntArray, old))
 
