@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crossbank.backends.xbar.array import ArrayGroup, MvmMode, ReadNoise
+from crossbank.backends.xbar.array import ArrayGroup, MvmMode, NotProgrammedError, ReadNoise
 from crossbank.backends.xbar.converters import Converters, Ranges
 from crossbank.backends.xbar.physics import HermesPcm, Pcm, PcmLike, Purpose, stream
 from crossbank.runtime.program import ProgramError
@@ -127,7 +127,10 @@ def compensate(unit: Unit, o: Any) -> None:
     """Undo the mean drift of each array of a group digitally."""
     group = unit.group(o)
     if unit.mode is MvmMode.NOISY:
-        group.compensate()
+        try:
+            group.compensate()
+        except NotProgrammedError as error:
+            raise ProgramError("CB0562", str(error), help="a drift of the group must come first") from error
 
 
 def mvm(unit: Unit, o: Any) -> None:
