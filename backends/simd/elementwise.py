@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import ml_dtypes
 import numpy as np
 
 from crossbank.backends.arithmetic import Array, apply, erf, is_float, wide
-from crossbank.backends.simd.kinds import Activation, Binary, Unary
+from crossbank.backends.simd.kinds import Activation, Binary, Rounding, Unary
 
 BLOCK = 1 << 16
 """Elements of a large tensor worked on at a time, so that the passes of one function stay in the cache."""
@@ -238,25 +238,65 @@ def gated(unit: object, o: Any) -> None:
         dst[i : i + BLOCK] = value
 
 
+def _largest(dtype: np.dtype[Any]) -> float:
+    return float(cast("Any", ml_dtypes.finfo)(dtype).max)
+
+
+POWERS = np.dtype(ml_dtypes.float8_e8m0fnu)
+"""The type of shared scales in the MX formats: 2^(bits - 127), NaN for 255."""
+
+
+def convert(unit: object, o: Any) -> None:
+    """dst = src in an 8-bit float type."""
+    src = wide(o.src)
+    if o.dst.dtype == POWERS:
+        o.dst[...] = _power_of_two(src, bool(o.saturate), o.rounding).view(POWERS)
+        return
+    if o.saturate:
+        most = _largest(o.dst.dtype)
+        src = np.clip(src, -most, most)
+    o.dst[...] = src.astype(o.dst.dtype)
+
+
+def _power_of_two(x: Array, saturate: bool, rounding: Rounding) -> Array:
+    """The bits of the power of two beside |x|: above it, below it, or the nearer one in value, ties up."""
+    fraction, exponent = np.frexp(np.absolute(x))
+    up = {Rounding.UP: fraction > 0.5, Rounding.DOWN: np.zeros(x.shape, bool), Rounding.NEAREST: fraction >= 0.75}
+    power = exponent - 1 + up[rounding]
+    power[x == 0] = -127
+    bits = np.clip(power, -127, 127) + 127
+    lost = ~np.isfinite(x) if not saturate else np.isnan(x)
+    if saturate:
+        bits[np.isinf(x)] = 254
+    else:
+        lost |= (power > 127) | (x == 0)
+    bits[lost] = 255
+    return bits.astype(np.uint8)
+
+
 def quantize(unit: object, o: Any) -> None:
-    """dst = saturate(round_half_even(src / scale) + zero)."""
-    low, high = _range_of(o.dst)
-    value = np.rint(wide(o.src) / wide(o.scale))
+    """dst = saturate(round_half_even(src / scale) + zero); floats round to their own grid."""
+    value = wide(o.src) / wide(o.scale)
+    if o.dst.dtype.name.startswith("float"):
+        most = _largest(o.dst.dtype)
+        if o.zero is not None:
+            value = value + wide(o.zero)
+        o.dst[...] = np.clip(value, -most, most).astype(o.dst.dtype)
+        return
+    info = ml_dtypes.iinfo(o.dst.dtype)
+    value = np.rint(value)
     if o.zero is not None:
         value = value + wide(o.zero).astype(value.dtype)
-    o.dst[...] = np.clip(value, low, high).astype(np.int64)
-
-
-def _range_of(x: Array) -> tuple[int, int]:
-    info = ml_dtypes.iinfo(x.dtype)
-    return int(info.min), int(info.max)
+    o.dst[...] = np.clip(value, int(info.min), int(info.max)).astype(np.int64)
 
 
 def dequantize(unit: object, o: Any) -> None:
     """dst = (src - zero) * scale."""
-    value = wide(o.src).astype(np.int32)
+    value = wide(o.src)
+    kind = np.float32 if value.dtype.kind == "f" else np.int32
+    value = value.astype(kind)
     if o.zero is not None:
-        value = value - wide(o.zero).astype(np.int32)
+        value = value - wide(o.zero).astype(kind)
     o.dst[...] = value.astype(np.float32) * wide(o.scale)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from crossbank.backends.roofline import SOURCES, Roofline, charged
 from crossbank.backends.simd import elementwise, moves, rows, timing
-from crossbank.backends.simd.kinds import Activation, Binary, Extreme, Flag, Reduction, Scatter, Unary
+from crossbank.backends.simd.kinds import Activation, Binary, Extreme, Flag, Reduction, Rounding, Scatter, Unary
 from crossbank.backends.simd.operand_rules import CHECKS
 from crossbank.runtime.isa import Field, InstructionSet, count, enum, number, reads, updates, writes
 
@@ -191,4 +191,10 @@ _define(
     "dynamic_quantize", 32, [_DST, writes("scale", "one element"), writes("zero", "one element"), _SRC],
     "Quantise src to uint8 over its own range including 0, as DynamicQuantizeLinear of ONNX.",
     elementwise.dynamic_quantize, timing.dynamic_quantize,
+)  # fmt: skip
+_define(
+    "convert", 33, [_DST, _SRC, enum("saturate", Flag), enum("rounding", Rounding, "of powers of two")],
+    "dst = src in an 8-bit float type: what is too large becomes the largest number, or NaN or infinity if it does not "
+    "saturate; other types than float8_e8m0fnu, whose powers of two stand for magnitudes, round to nearest even.",
+    elementwise.convert, timing.simple,
 )  # fmt: skip

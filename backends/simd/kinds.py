@@ -132,3 +132,11 @@ class Scatter(IntEnum):
     MUL = 2
     MIN = 3
     MAX = 4
+
+
+class Rounding(IntEnum):
+    """Which of two neighbours a value between them becomes."""
+
+    NEAREST = 0
+    UP = 1
+    DOWN = 2

@@ -18,7 +18,7 @@ from crossbank.runtime.numerics import dtype_of as numpy_dtype
 UNARY = {
     "Neg": "neg", "Abs": "abs", "Sqrt": "sqrt", "Reciprocal": "reciprocal", "Exp": "exp", "Log": "log", "Sin": "sin",
     "Cos": "cos", "Tan": "tan", "Tanh": "tanh", "Sigmoid": "sigmoid", "Erf": "erf", "Floor": "floor", "Ceil": "ceil",
-    "Round": "round", "Not": "not", "BitwiseNot": "bitwise_not", "IsNaN": "is_nan", "IsInf": "is_inf", "Sign": "sign",
+    "Round": "round", "Not": "not", "BitwiseNot": "bitwise_not", "IsNaN": "is_nan", "Sign": "sign",
     "Relu": "relu", "Softplus": "softplus", "Softsign": "softsign", "Asin": "asin", "Acos": "acos", "Atan": "atan",
     "Sinh": "sinh", "Cosh": "cosh", "Asinh": "asinh", "Acosh": "acosh", "Atanh": "atanh",
 }  # fmt: skip
@@ -73,6 +73,10 @@ def cast(w: Writer) -> None:
     """Another dtype: nothing to do for the same."""
     if dtype_of(w.value(0)) == w.dtype:
         w.bind(w.view(0))
+    elif w.dtype.startswith("float8"):
+        saturate = "yes" if w.attribute("saturate", 1) else "no"
+        rounding = str(w.attribute("round_mode", "up")) if w.dtype == "float8_e8m0fnu" else "nearest"
+        w.emit("convert", dst=w.result(), src=w.view(0), saturate=saturate, rounding=rounding)
     else:
         w.emit("cast", dst=w.result(), src=w.view(0))
 
@@ -122,9 +126,16 @@ def _one(w: Writer, i: int) -> ViewAttr | None:
     return None if found is None else remade(found, [], [])
 
 
-def _refuse_half_infinite(op: Operation) -> str | None:
-    whole = onnx.attribute(op, "detect_negative", 1) and onnx.attribute(op, "detect_positive", 1)
-    return None if whole else "IsInf of one sign has no instruction"
+def _is_inf(w: Writer) -> None:
+    negative, positive = (w.attribute(f"detect_{sign}", 1) for sign in ("negative", "positive"))
+    if negative and positive:
+        w.emit("unary", dst=w.result(), src=w.view(0), op="is_inf")
+    elif not (negative or positive):
+        w.emit("fill", dst=w.result(), value=0.0)
+    else:
+        infinite = np.asarray(np.inf if positive else -np.inf, numpy_dtype(dtype_of(w.value(0))))
+        bound = padded(w.to.constant("infinity", [infinite]), len(w.shape))
+        w.emit("binary", dst=w.result(), a=w.view(0), b=bound, op="equal")
 
 
 def _dequantize(w: Writer) -> None:
@@ -191,7 +202,7 @@ HANDLERS: dict[str, Handler] = {
     **{name: Handler(partial(_binary, op)) for name, op in BINARY.items()},
     **{name: Handler(partial(_variadic, op)) for name, op in VARIADIC.items()},
     **{name: Handler(partial(_activation, name)) for name in ACTIVATIONS},
-    "IsInf": Handler(partial(_unary, "is_inf"), _refuse_half_infinite),
+    "IsInf": Handler(_is_inf),
     "Mod": Handler(_mod),
     "BitShift": Handler(_shift),
     "Cast": Handler(cast),

@@ -6,12 +6,23 @@ from functools import partial
 
 from xdsl.ir import Operation
 
-from crossbank.backends.simd.views import expanded, last, padded, permuted, reshaped, split, swapped, unsqueezed, whole
+from crossbank.backends.simd.views import (
+    expanded,
+    last,
+    padded,
+    permuted,
+    remade,
+    reshaped,
+    split,
+    swapped,
+    unsqueezed,
+    whole,
+)
 from crossbank.backends.simd.writer import Handler, Writer, known_constants, needs_known
 from crossbank.dialects import onnx
 from crossbank.dialects.imc import ViewAttr
 from crossbank.dialects.shape import dtype_of, shape_of
-from crossbank.runtime.expr import Expr, product
+from crossbank.runtime.expr import ONE, ZERO, Expr, product
 
 REDUCTIONS = {
     "ReduceSum": "sum", "ReduceMean": "mean", "ReduceMax": "max", "ReduceMin": "min", "ReduceProd": "prod",
@@ -69,6 +80,29 @@ def _layer_norm(w: Writer) -> None:
         epsilon=w.attribute("epsilon", 1e-5),
         axes=_norm_axes(w),
     )
+
+
+def _group_norm(w: Writer) -> None:
+    """Norms of groups of channels of [N, C, …]; the scale and bias are per channel, or per group before opset 21."""
+    source, dst = w.view(0), w.result()
+    batch, channels = source.shape_exprs[:2]
+    groups = Expr.of(w.attribute("num_groups", 0)) if w.attribute("num_groups") else channels
+    shape = [batch, groups, product(source.shape_exprs[1:]) // groups]
+    flat = reshaped(source, shape)
+    if flat is None:
+        w.emit("copy", dst=dst, src=source)
+        flat = whole(dst, shape)
+    epsilon = w.attribute("epsilon", 1e-5)
+    w.emit("layer_norm", dst=whole(dst, shape), src=flat, weight=None, bias=None, epsilon=epsilon, axes=1)
+    for i, op in ((1, "mul"), (2, "add")):
+        vector = w.view(i)
+        per_group = vector.shape_exprs[0] != channels
+        target = whole(dst, [batch, groups, channels // groups, *source.shape_exprs[2:]]) if per_group else dst
+        after = [ONE] * (len(target.shape) - 2)
+        vector = remade(
+            vector, [ONE, vector.shape_exprs[0], *after], [ZERO, vector.stride_exprs[0], *[ZERO] * len(after)]
+        )
+        w.emit("binary", dst=target, a=target, b=vector, op=op)
 
 
 def _rms_norm(w: Writer) -> None:
@@ -212,6 +246,8 @@ HANDLERS: dict[str, Handler] = {
     "Softmax": Handler(partial(_softmax, "no")),
     "LogSoftmax": Handler(partial(_softmax, "yes")),
     "LayerNormalization": Handler(_layer_norm),
+    "GroupNormalization": Handler(_group_norm),
+    "InstanceNormalization": Handler(_group_norm),
     "RMSNormalization": Handler(_rms_norm),
     "SimplifiedLayerNormalization": Handler(_rms_norm),
     "com.microsoft:SimplifiedLayerNormalization": Handler(_rms_norm),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from xdsl.ir import Operation
 
 from crossbank.backends.simd.moves import VALUES
@@ -12,6 +14,7 @@ from crossbank.backends.simd.views import (
     expanded,
     normalised,
     permuted,
+    remade,
     reshaped,
     sliced,
     unsqueezed,
@@ -113,28 +116,106 @@ def _tile(w: Writer) -> None:
     w.emit("copy", dst=whole(dst, shape), src=expanded(source, shape))
 
 
+def _pad_sizes(op: Operation) -> list[tuple[int, Expr, Expr]] | None:
+    """Axis, elements before and elements behind of a Pad; None where they depend on data."""
+    rank, values = len(shape_of(op.results[0])), onnx.inputs(op)
+    given = onnx.attribute(op, "pads") or onnx.attribute(op, "paddings")
+    pads = [Expr.of(n) for n in given] if given else known_integers(values[1] if len(values) > 1 else None)
+    axes = known_constants(values[3]) if len(values) > 3 and values[3] is not None else list(range(rank))
+    if pads is None or axes is None:
+        return None
+    before, after = pads[: len(axes)], pads[len(axes) :]
+    return [(axis % rank, a, b) for axis, a, b in zip(axes, before, after, strict=True)]
+
+
 def _pad(w: Writer) -> None:
-    shape, dst = shape_of(w.value(0)), w.result()
-    pads = [Expr.of(n) for n in w.attribute("pads")] if w.attribute("pads") else known_integers(w.value(1)) or []
-    axes = known_constants(w.optional(3)) or list(range(len(shape)))
+    sizes, mode = _pad_sizes(w.op) or [], str(w.attribute("mode", "constant"))
+    view, dst = w.view(0), w.result()
+    if mode != "constant":
+        for i, (axis, before, after) in enumerate(sizes):
+            target = dst if i == len(sizes) - 1 else None
+            view = _padded_by_index(w, view, axis, before.constant, after.constant, mode, target)
+        return None if sizes else w.emit("copy", dst=dst, src=view)
     filler = w.view_or_none(2)
     if filler is None:
         filler = w.to.constant("zero", [np.asarray(w.attribute("value", 0), numpy_dtype(w.dtype))])
-    w.emit("copy", dst=dst, src=expanded(filler, w.shape))
+    w.emit("copy", dst=dst, src=expanded(whole(filler, []), w.shape))
     inner = dst
-    for axis, before in zip(axes, pads[: len(axes)], strict=True):
-        inner = sliced(inner, axis % len(shape), before, shape[axis % len(shape)])
-    w.emit("copy", dst=inner, src=w.view(0))
+    for axis, before, after in sizes:
+        extent = view.shape_exprs[axis] + _cut(before) + _cut(after)
+        view = sliced(view, axis, -_cut(before), extent)
+        inner = sliced(inner, axis, before - _cut(before), extent)
+    return w.emit("copy", dst=inner, src=view)
+
+
+def _cut(pad: Expr) -> Expr:
+    """What a negative padding takes away, 0 for others."""
+    return pad if pad.is_constant and pad.constant < 0 else Expr.of(0)
+
+
+def _padded_by_index(
+    w: Writer, view: ViewAttr, axis: int, before: int, after: int, mode: str, target: ViewAttr | None
+) -> ViewAttr:
+    """One axis padded with its own elements: a gather with numpy's indices."""
+    places = np.arange(view.shape_exprs[axis].constant, dtype=np.int64)[max(-before, 0) :]
+    places = places[: len(places) - max(-after, 0)]
+    pad: Any = np.pad
+    index: NDArray[np.int64] = pad(places, (max(before, 0), max(after, 0)), mode)
+    shape = list(view.shape_exprs)
+    shape[axis] = Expr.of(len(index))
+    order = [axis, *(i for i in range(len(shape)) if i != axis)]
+    dst = w.to.scratch(w.dtype, shape) if target is None else target
+    where = w.to.constant("index", [index])
+    w.emit("gather", dst=permuted(dst, order), table=permuted(view, order), indices=where)
+    return dst
 
 
 def _refuse_pad(op: Operation) -> str | None:
-    if onnx.attribute(op, "mode", "constant") != "constant":
-        return "only constant padding has instructions"
-    pads = onnx.attribute(op, "pads")
-    known = [Expr.of(n) for n in pads] if pads else known_integers(onnx.inputs(op)[1])
-    if known is None:
-        return "input 1 depends on data"
-    return "padding takes elements away" if any(n.is_constant and n.constant < 0 for n in known) else None
+    sizes = _pad_sizes(op)
+    if sizes is None:
+        return "what it pads with depends on data"
+    mode = str(onnx.attribute(op, "mode", "constant"))
+    shape = shape_of(onnx.inputs(op)[0] or op.results[0])
+    if mode != "constant" and not all(
+        shape[axis].is_constant and before.is_constant and after.is_constant for axis, before, after in sizes
+    ):
+        return f"padding with mode {mode} along an axis that is not known"
+    return None
+
+
+def _dropout(w: Writer) -> None:
+    """Dropout of a model that is not being trained: nothing is dropped."""
+    w.bind(w.view(0))
+    mask = w.result_or_none(1)
+    if mask is not None:
+        w.emit("fill", dst=mask, value=1.0)
+
+
+def _refuse_training(op: Operation) -> str | None:
+    values = [*onnx.inputs(op), None, None][:3]
+    if values[2] is None:
+        return None
+    training, ratio = known_array(values[2]), 0.5 if values[1] is None else known_array(values[1])
+    if training is None or (training.any() and ratio is None):
+        return "whether it drops anything depends on data"
+    return "it drops at random, as in training" if training.any() and np.any(ratio) else None
+
+
+def _eye_like(w: Writer) -> None:
+    """Ones along a diagonal, which is a view of its own."""
+    dst, shift = w.result(), int(w.attribute("k", 0))
+    w.emit("fill", dst=dst, value=0.0)
+    rows, columns = (dim.constant for dim in w.shape)
+    first = (max(-shift, 0), max(shift, 0))
+    count = min(rows - first[0], columns - first[1])
+    if count > 0:
+        stride, step = dst.stride_exprs
+        skip = stride * first[0] + step * first[1]
+        w.emit("fill", dst=remade(dst, [count], [stride + step], skip), value=1.0)
+
+
+def _refuse_symbolic(op: Operation) -> str | None:
+    return None if all(dim.is_constant for dim in shape_of(op.results[0])) else "the shape of its result is not known"
 
 
 def constant(w: Writer) -> None:
@@ -203,7 +284,9 @@ def _scalar(w: Writer, i: int) -> ViewAttr:
 
 HANDLERS: dict[str, Handler] = {
     **{name: Handler(reshape) for name in ("Reshape", "Flatten", "Squeeze", "Unsqueeze")},
-    **{name: Handler(_identity) for name in ("Identity", "Dropout")},
+    "Identity": Handler(_identity),
+    "Dropout": Handler(_dropout, _refuse_training),
+    "EyeLike": Handler(_eye_like, _refuse_symbolic),
     "Transpose": Handler(_transpose),
     "Slice": Handler(_slice, needs_known(1, 3, 4)),
     "Split": Handler(_split),

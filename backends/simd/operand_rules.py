@@ -225,8 +225,11 @@ CHECKS: dict[str, Check] = {
     "one_hot": all_of(rank(1, "dst"), alike("dst", "values"), _one_hot),
     "matmul": _matmul,
     "mask_softmax": all_of(rank(1, "dst"), kinds("f", "dst", "src"), broadcast("dst", "src", "mask")),
-    "quantize": all_of(kinds("i", "dst"), kinds("f", "src"), broadcast("dst", "src", "scale", "zero")),
-    "dequantize": all_of(kinds("f", "dst"), kinds("i", "src"), broadcast("dst", "src", "scale", "zero")),
+    "convert": all_of(broadcast("dst", "src"), kinds("f", "dst")),
+    "quantize": all_of(
+        kinds("fi", "dst"), alike("dst", "zero"), kinds("f", "src"), broadcast("dst", "src", "scale", "zero")
+    ),
+    "dequantize": all_of(kinds("f", "dst"), kinds("fi", "src"), broadcast("dst", "src", "scale", "zero")),
     "dynamic_quantize": all_of(_SAME, kinds("f", "src"), kinds("i", "dst", "zero"), one_element("scale", "zero")),
 }
 """By mnemonic; those that are not listed take anything."""
