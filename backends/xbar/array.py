@@ -165,7 +165,7 @@ class ArrayGroup:
         self._time_s: float | None = None
         self._gain = np.ones((self.row_tiles, 1, self.out_features), np.float32)
         self.compensation = np.ones((self.row_tiles, self.column_tiles), np.float32)
-        self.ranges = ranges_from_weights(self._tiles, self.converters) if ranges is None else ranges
+        self.ranges = ranges_from_weights(self._tiles) if ranges is None else ranges
 
     @property
     def ranges(self) -> Ranges:

@@ -51,7 +51,7 @@ def test_quantised_mode_is_the_converters_around_each_array() -> None:
     assert (np.abs(partials - expected) <= 1.001 * step).all()
     assert float((np.abs(partials - expected) > 0.5 * step).mean()) < 1e-3
     np.testing.assert_allclose(group.mvm(x, MvmMode.QUANTISED), partials.sum(axis=1), rtol=1e-5, atol=1e-4)
-    assert _relative(group.mvm(x, MvmMode.QUANTISED), x @ weights) < 0.02
+    assert _relative(group.mvm(x, MvmMode.QUANTISED), x @ weights) < 0.03
 
 
 def test_scaling_per_vector_takes_any_magnitude() -> None:
@@ -62,7 +62,7 @@ def test_scaling_per_vector_takes_any_magnitude() -> None:
     for factor in (1e-3, 1.0, 1e4):
         scaled = np.multiply(x, factor, dtype=np.float32)
         errors.append(_relative(group.mvm(scaled, MvmMode.QUANTISED), scaled @ weights))
-    assert max(errors) < 0.025
+    assert max(errors) < 0.045
     assert max(errors) == pytest.approx(min(errors), rel=1e-2)
     assert not group.mvm(np.zeros((2, 300), np.float32), MvmMode.QUANTISED).any()
 

@@ -10,7 +10,6 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
 from crossbank.backends.xbar.converters import (
-    COHERENCE,
     Converters,
     Ranges,
     gaussian_k,
@@ -106,26 +105,41 @@ def _matrix_and_inputs(outlier: float) -> tuple[NDArray[np.float32], NDArray[np.
     return tiles, x
 
 
+def _error_behind_converters(ranges: Ranges, tiles: NDArray[np.float32], x: NDArray[np.float32]) -> float:
+    error, power = 0.0, 0.0
+    for tile in range(len(tiles)):
+        size = np.ones((len(x), 1), np.float32)
+        if ranges.per_vector:
+            size = np.abs(x[:, tile]).max(axis=1, keepdims=True)
+        driven = quantise_input(x[:, tile] / size, float(ranges.input_bound[tile]), 8)
+        y = quantise_output(driven @ tiles[tile], ranges.output_bound[tile], 8) * size
+        exact = x[:, tile] @ tiles[tile]
+        error += float(np.square(y - exact).sum())
+        power += float(np.square(exact).sum())
+    return float(np.sqrt(error / power))
+
+
 @pytest.mark.parametrize("per_vector", [False, True])
-def test_calibrated_ranges_beat_the_ranges_from_weights(per_vector: bool) -> None:
+def test_calibrated_ranges_keep_the_error_small(per_vector: bool) -> None:
     tiles, x = _matrix_and_inputs(outlier=30.0)
-    converters = Converters()
-    calibrated = ranges_from_samples(tiles, x[:200], converters, per_vector)
+    calibrated = ranges_from_samples(tiles, x[:200], Converters(), per_vector)
     assert calibrated.per_vector is per_vector
     assert calibrated.input_bound.shape == (2,)
     assert calibrated.output_bound.shape == (2, 96)
-    guessed = ranges_from_weights(tiles, converters, input_rms=1.0)
+    # The outlier channel alone takes half of the DAC's steps from the others where the range is static.
+    assert _error_behind_converters(calibrated, tiles, x[200:]) < (0.06 if per_vector else 0.09)
 
-    def error(ranges: Ranges) -> float:
-        total = 0.0
-        for tile in range(2):
-            size = np.abs(x[200:, tile]).max(axis=1, keepdims=True) if ranges.per_vector else np.float32(1)
-            xq = quantise_input(x[200:, tile] / size, float(ranges.input_bound[tile]), 8)
-            y = quantise_output(xq @ tiles[tile], ranges.output_bound[tile], 8) * size
-            total += float(np.square(y - x[200:, tile] @ tiles[tile]).sum())
-        return total
 
-    assert error(calibrated) < error(guessed)
+def test_columns_aligned_with_their_inputs_do_not_saturate() -> None:
+    """As in trained models, where sums are several times those of random weights."""
+    tiles, x = _matrix_and_inputs(outlier=1.0)
+    x += 2 * tiles[:, :, 5]
+    for ranges in (
+        ranges_from_weights(tiles),
+        ranges_from_samples(tiles, x[:4], Converters()),
+        ranges_from_samples(tiles, x[:4], Converters(), per_vector=True),
+    ):
+        assert _error_behind_converters(ranges, tiles, x[200:]) < 0.04
 
 
 def test_ranges_follow_each_column() -> None:
@@ -135,21 +149,19 @@ def test_ranges_follow_each_column() -> None:
     np.testing.assert_allclose(bounds[:, 5] / np.delete(bounds, 5, axis=1).mean(axis=1), 10, rtol=0.15)
 
 
-def test_few_samples_lean_on_the_weights() -> None:
+def test_few_samples_leave_more_room() -> None:
     tiles, x = _matrix_and_inputs(outlier=1.0)
-    one = ranges_from_samples(tiles, x[:1], Converters()).output_bound
+    few = ranges_from_samples(tiles, x[:1], Converters()).output_bound
     many = ranges_from_samples(tiles, x, Converters()).output_bound
-    assert (one / many > 0.4).all()
-    assert (one / many < 1.6).all()
+    assert (few > many).all()
+    assert (few < 4 * many).all()
 
 
-def test_ranges_from_weights_fit_the_sums() -> None:
+def test_ranges_from_weights_are_per_vector_and_follow_the_norms() -> None:
     tiles, _ = _matrix_and_inputs(outlier=1.0)
-    static = ranges_from_weights(tiles, Converters(), input_rms=2.0)
-    assert not static.per_vector
-    deviation = 2 * np.linalg.norm(tiles, axis=1)
-    np.testing.assert_allclose(static.output_bound, COHERENCE * gaussian_k(8) * deviation, rtol=1e-6)
-    assert ranges_from_weights(tiles, Converters()).per_vector
+    ranges = ranges_from_weights(tiles)
+    assert ranges.per_vector
+    np.testing.assert_allclose(ranges.output_bound, np.sqrt(128) / 3 * np.linalg.norm(tiles, axis=1), rtol=1e-6)
 
 
 def test_zero_tiles_have_zero_ranges() -> None:
