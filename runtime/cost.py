@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from crossbank.runtime.clock import FloatArray, IntArray
 from crossbank.runtime.coster import NODE_BITS, Coster, Key, StepCosts
+from crossbank.runtime.generation import fixed_sizes, recomputes
 from crossbank.runtime.program import Code, ProgramError
 from crossbank.runtime.registry import instruction_set
 
@@ -61,12 +62,16 @@ class Cost:
 
 
 def dimensions_of(code: Code, batch: int, new: int, past: IntArray) -> dict[str, IntArray]:
-    """The registers of steps of `new` tokens after `past` (steps,) others; ProgramError CB0703 where one is unknown."""
+    """The registers of steps of `new` tokens after `past` (steps,) others; ProgramError CB0703 where one is unknown.
+
+    A program that keeps nothing between steps computes the others again.
+    """
     roles = code.context_of
+    again = recomputes(code)
     values = {
         "batch": np.full(len(past), batch),
-        "sequence": np.full(len(past), new),
-        "past": past,
+        "sequence": past + new if again else np.full(len(past), new),
+        "past": np.zeros_like(past) if again else past,
         "total": past + new,
     }
     found = {name: np.asarray(values[role], np.int64) for role, name in roles.items() if role in values}
@@ -75,7 +80,7 @@ def dimensions_of(code: Code, batch: int, new: int, past: IntArray) -> dict[str,
         raise ProgramError(
             "CB0703",
             f"a prompt does not say how large {', '.join(unknown)} is: the model's inputs are not those of a decoder",
-            help="cost one step instead: program.step_cost(function, {dimension: value})",
+            help="export it with a batch, a sequence and a past length as its only dimensions",
         )
     return {name: found[name] for name in code.dimensions}
 
@@ -92,23 +97,55 @@ def _check(code: Code, prompt: int, generate: int, batch: int) -> None:
         )
     if most is not None and batch > most:
         raise ProgramError("CB0706", f"batch {batch} exceeds {most}", help=f"compile with --max-batch {batch}")
+    fixed, _ = fixed_sizes(code)
+    if fixed is not None and batch > fixed:
+        raise ProgramError(
+            "CB0706", f"batch {batch} exceeds the {fixed} that the model fixes", help="export it with a dynamic batch"
+        )
 
 
 def generation_cost(code: Code, prompt: int, generate: int = 1, batch: int = 1, exact: bool = False) -> Cost:
     """The cost of prefilling `prompt` tokens and decoding until `generate` tokens exist, for `batch` sequences.
 
-    The prefill yields the first token; each further one is a decode step. `exact` follows every event (slow).
+    The prefill yields the first token; each further one is a decode step. Where the model fixes the tokens of a step,
+    the prompt takes as many steps as it fills, and each further token one. `exact` follows every event (slow).
     """
     _check(code, prompt, generate, batch)
     coster = Coster(code)
-    prefill = coster.cost("main", dimensions_of(code, batch, prompt, np.zeros(1, np.int64)), exact)
-    phases = [("prefill", prefill)]
-    pasts = np.arange(prompt, prompt + max(generate - 1, 0))
-    step = 1 if exact else STEPS_AT_ONCE
-    for start in range(0, len(pasts), step):
-        dims = dimensions_of(code, batch, 1, pasts[start : start + step])
-        phases.append(("decode", coster.cost("main", dims, exact)))
+    _, tokens = fixed_sizes(code)
+    steps = 1 if tokens is None else -(-prompt // tokens)
+    phases = {"prefill": _costs(coster, batch, prompt, np.zeros(steps, np.int64), exact)}
+    if generate > 1:
+        phases["decode"] = _costs(coster, batch, 1, np.arange(prompt, prompt + generate - 1), exact)
     return _summarise(code, prompt, generate, batch, phases)
+
+
+def _costs(coster: Coster, batch: int, new: int, pasts: IntArray, exact: bool) -> StepCosts:
+    """The costs of steps of `new` tokens, one per past length."""
+    at_once = 1 if exact else STEPS_AT_ONCE
+    parts: list[StepCosts] = []
+    for start in range(0, len(pasts), at_once):
+        some = pasts[start : start + at_once]
+        found = coster.cost("main", dimensions_of(coster.code, batch, new, some), exact)
+        parts += [found] * (len(some) // len(found.time_ps))
+    return _joined(parts)
+
+
+def _joined(parts: Sequence[StepCosts]) -> StepCosts:
+    """The steps of all parts, in order."""
+
+    def join(tables: Sequence[Mapping[Any, Any]]) -> dict[Any, Any]:
+        zeros = [np.zeros_like(part.time_ps) for part in parts]
+        keys = dict.fromkeys(key for table in tables for key in table)
+        return {key: np.concatenate([t.get(key, z) for t, z in zip(tables, zeros, strict=True)]) for key in keys}
+
+    return StepCosts(
+        np.concatenate([part.time_ps for part in parts]),
+        join([part.path_ps for part in parts]),
+        join([part.energy_j for part in parts]),
+        join([part.busy_ps for part in parts]),
+        join([part.counters for part in parts]),
+    )
 
 
 def _static_power_w(code: Code) -> float:
@@ -146,7 +183,7 @@ def _total(values: Mapping[Any, FloatArray | IntArray], key: Any, scale: float) 
     return float(values[key].sum()) * scale if key in values else 0.0
 
 
-def _summarise(code: Code, prompt: int, generate: int, batch: int, phases: list[tuple[str, StepCosts]]) -> Cost:
+def _summarise(code: Code, prompt: int, generate: int, batch: int, phases: Mapping[str, StepCosts]) -> Cost:
     views = {name: defaultdict[str, Share](Share) for name in ("phase", "engine", "component", "node")}
     busy: defaultdict[str, float] = defaultdict(float)
     counters: defaultdict[str, float] = defaultdict(float)
@@ -154,9 +191,9 @@ def _summarise(code: Code, prompt: int, generate: int, batch: int, phases: list[
     static_w = _static_power_w(code)
     times = {"prefill": 0.0, "decode": 0.0}
     known: dict[tuple[str, str], bool] = {}
-    for phase, steps in phases:
+    for phase, steps in phases.items():
         time_s = float(steps.time_ps.sum()) * PS
-        times[phase] += time_s
+        times[phase] = time_s
         parts = {
             key: Share(_total(steps.path_ps, key, PS), _total(steps.energy_j, key, 1.0))
             for key in {**steps.path_ps, **steps.energy_j}

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from crossbank.runtime.numerics import dtype_of
-from crossbank.runtime.program import Port, ProgramError
+from crossbank.runtime.program import Code, Port, ProgramError
 
 if TYPE_CHECKING:
     from crossbank.runtime.session import Session
@@ -116,6 +116,18 @@ class Decoding:
             wanted["sequence"] = tokens + max_new_tokens - 1
         if max_new_tokens > 1:
             self.session.check_limits({roles[r]: n for r, n in wanted.items() if r in roles})
+
+
+def recomputes(code: Code) -> bool:
+    """Whether each further token takes a step over all tokens: nothing is kept on the device or fed back."""
+    return not code.states and all(_is_conventional(port.name) for port in code.functions["main"].inputs)
+
+
+def fixed_sizes(code: Code) -> tuple[int | None, int | None]:
+    """The batch and the tokens of a step where the file fixes them; None where a call says."""
+    ids = next((port for port in code.functions["main"].inputs if port.name == IDS), None)
+    dims = [dim.constant if dim.is_constant else None for dim in ids.shape] if ids is not None else []
+    return (dims[0], dims[1]) if len(dims) == 2 else (None, None)
 
 
 def _is_conventional(name: str) -> bool:

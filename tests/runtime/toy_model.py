@@ -29,6 +29,14 @@ def _score(unit: None, o: Any) -> None:
         o.dst[0, :, t] = np.eye(VOCABULARY)[total % VOCABULARY]
 
 
+def _score_time(clock: Any, o: Any, unit: None) -> None:
+    """A picosecond, a picojoule and a MAC per new token and token that it sees."""
+    work = o.dst.shape[0] * o.dst.shape[1] * o.history.shape[1]
+    clock.set(clock.engine, clock.plus(clock.ready(clock.engine), work, "score"))
+    clock.spend("score", 1e-12 * np.asarray(work))
+    clock.count("macs", work)
+
+
 def _copy(unit: None, o: Any) -> None:
     o.dst[...] = o.src
 
@@ -39,7 +47,7 @@ MODEL.define(
     [writes("dst"), reads("history"), reads("mask"), reads("positions")],
     "Logits.",
     _score,
-    lambda clock, operands, unit: None,
+    _score_time,
 )
 MODEL.define("copy", 2, [writes("dst"), reads("src")], "dst = src.", _copy, lambda clock, operands, unit: None)
 
