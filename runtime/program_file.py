@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import os
 import struct
 import tempfile
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import numpy as np
@@ -22,7 +23,6 @@ from numpy.typing import NDArray
 
 from crossbank.runtime.expr import Expr, ExprError
 from crossbank.runtime.isa import RECORD
-from crossbank.runtime.numerics import dtype_of
 from crossbank.runtime.program import (
     FORMAT_VERSION,
     Block,
@@ -38,7 +38,7 @@ from crossbank.runtime.program import (
     Table,
 )
 from crossbank.runtime.registry import instruction_set, set_names
-from crossbank.runtime.tensors import FileRange, TensorEntry, TensorStore
+from crossbank.runtime.tensors import FileRange, TensorEntry, TensorStore, stored, stored_bytes
 
 MANIFEST = "manifest.json"
 WEIGHTS = "weights.safetensors"
@@ -206,10 +206,11 @@ def _write_weights(archive: zipfile.ZipFile, code: Code, tensors: TensorStore) -
                 "shape": [start - position],
                 "data_offsets": [position, start],
             }
-        position = start + constant.size_bytes
+        size = stored_bytes(constant.dtype, constant.shape)
+        position = start + size
         header[name] = {
             "dtype": _SAFETENSORS.get(constant.dtype, "U8"),
-            "shape": list(constant.shape),
+            "shape": list(constant.shape) if size == constant.size_bytes else [size],
             "data_offsets": [start, position],
         }
     with archive.open(zipfile.ZipInfo(WEIGHTS), "w", force_zip64=True) as member:
@@ -221,10 +222,10 @@ def _write_weights(archive: zipfile.ZipFile, code: Code, tensors: TensorStore) -
         for name in embedded:
             start = header[name]["data_offsets"][0]
             member.write(b"\0" * (start - position))
-            data = np.ascontiguousarray(tensors.load(name))
-            if data.nbytes:
-                member.write(data.view(np.uint8).reshape(-1).data)
-            position = start + data.nbytes
+            data = stored(tensors.load(name))
+            if data.size:
+                member.write(data.data)
+            position = start + data.size
 
 
 def save_program(path: str | Path, code: Code, tensors: TensorStore) -> None:
@@ -324,6 +325,22 @@ def _member(archive: zipfile.ZipFile, name: str, limit: int = 1 << 31) -> bytes:
     return archive.read(info)
 
 
+def _check_group(system: dict[str, Any]) -> None:
+    """What is costed per chip or device: how many there are, and plain numbers."""
+    group: object = system.get("group", {})
+    assumed: object = system.get("assumed", [])
+    if not isinstance(group, dict) or not isinstance(assumed, list):
+        raise ValueError("the system has no table of its group, or no list of assumptions")
+    values = cast("dict[str, object]", group)
+    count = values.get("count", 1)
+    if not isinstance(count, int) or not 0 < count < 1 << 31:
+        raise ValueError(f"the system has {count!r} groups")
+    for name in ("area_mm2", "static_power_w"):
+        value = values.get(name, 0)
+        if not isinstance(value, int | float) or not 0 <= value < math.inf:
+            raise ValueError(f"the system's {name} is {value!r}")
+
+
 def _array(
     archive: zipfile.ZipFile, name: str, hashes: dict[str, str], dtype: np.dtype[Any], rank: int
 ) -> NDArray[Any]:
@@ -360,6 +377,7 @@ def _read(path: Path, archive: zipfile.ZipFile) -> tuple[Code, TensorStore]:
                 str(path),
                 "compile the model again",
             )
+    _check_group(m.system)
     blocks: dict[str, Block] = {}
     for i, (name, block) in enumerate(m.blocks.items()):
         streams = {
@@ -444,7 +462,7 @@ def _tensors(path: Path, archive: zipfile.ZipFile, manifest: _Manifest) -> Tenso
     store = TensorStore()
     for name, constant in manifest.constants.items():
         shape = tuple(constant.shape)
-        expected = int(np.prod(shape, dtype=object)) * dtype_of(constant.dtype).itemsize
+        expected = stored_bytes(constant.dtype, shape)
         place: FileRange | None = None
         if constant.file is not None:
             place = FileRange((path.resolve().parent / constant.file), constant.offset, constant.length)
@@ -453,6 +471,8 @@ def _tensors(path: Path, archive: zipfile.ZipFile, manifest: _Manifest) -> Tenso
             if begin < 0 or data_start + end > size:
                 raise ValueError(f"weight {name} lies outside the file")
             place = FileRange(path.resolve(), data_start + begin, end - begin)
+        if place is not None and place.offset < 0:
+            raise ValueError(f"weight {name} lies at byte {place.offset}")
         if place is not None and place.length != expected:
             raise ValueError(f"weight {name} has {place.length} bytes, its shape needs {expected}")
         if place is not None and place.path.is_file() and place.path.stat().st_size < place.offset + place.length:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -91,6 +91,22 @@ class TensorStore:
 def element_bits(dtype: str) -> int:
     """Bits of an element where tensors lie packed, as in ONNX files."""
     return {"int4": 4, "uint4": 4, "float4_e2m1fn": 4, "int2": 2, "uint2": 2}.get(dtype, dtype_of(dtype).itemsize * 8)
+
+
+def stored_bytes(dtype: str, shape: Sequence[int]) -> int:
+    """The bytes of a tensor in a file, where elements of less than a byte lie packed."""
+    return -(-math.prod(shape) * element_bits(dtype) // 8)
+
+
+def stored(array: NDArray[Any]) -> NDArray[np.uint8]:
+    """The bytes (stored_bytes,) of an array as a file holds them; `load` reads them back."""
+    flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    bits = element_bits(array.dtype.name)
+    if bits >= 8:
+        return flat
+    fields = np.zeros((stored_bytes(array.dtype.name, array.shape), 8 // bits), np.uint8)
+    fields.reshape(-1)[: flat.size] = flat & np.uint8((1 << bits) - 1)
+    return np.bitwise_or.reduce(fields << np.arange(0, 8, bits, dtype=np.uint8), axis=1)
 
 
 def _unpack(packed: NDArray[np.uint8], entry: TensorEntry, bits: int) -> NDArray[Any]:
