@@ -126,5 +126,10 @@ def load(path: str | Path) -> Program:
     from crossbank.runtime.program_file import load_program
 
     program = Program(*load_program(path))
-    program.verify()
+    try:
+        program.verify()
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError, MemoryError) as error:
+        raise ProgramError(
+            "CB0502", f"not a usable program: {type(error).__name__}: {error}", str(path), "compile the model again"
+        ) from error
     return program

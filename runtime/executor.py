@@ -211,6 +211,13 @@ class Stream:
                 raise
             where = self._where(block, step)
             raise ProgramError("CB0552", f"register {error.args[0]} is used before it is set", where) from error
+        except (ValueError, IndexError, TypeError, ArithmeticError) as error:
+            raise ProgramError(
+                "CB0555",
+                f"{step.decoded.name} can't be executed on these operands: {error}",
+                self._where(block, step),
+                "the program is damaged, or the compiler is wrong: compile the model again",
+            ) from error
         except Exception as error:
             error.add_note(self._where(block, step))
             raise
