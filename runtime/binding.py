@@ -26,8 +26,8 @@ def bind(code: Code, ports: Iterable[Port], feeds: Feeds, known: Mapping[str, in
     fed = [port for port in ports if port.name in feeds]
     for port in fed:
         _check_form(port, feeds[port.name])
-    pairs = [(d, size) for p in fed for d, size in zip(p.shape, feeds[p.name].shape, strict=True)]
-    pairs.sort(key=lambda pair: (len(pair[0].symbols), len(str(pair[0]))))
+    unique = {(d, size): None for p in fed for d, size in zip(p.shape, feeds[p.name].shape, strict=True)}
+    pairs = sorted(unique, key=lambda pair: (len(pair[0].symbols), len(str(pair[0]))))
     while any(_solve(*pair, values) for pair in pairs):
         pass
     for port in fed:
