@@ -43,11 +43,14 @@ def main() -> None:
     parser.add_argument("--models", type=Path, default=Options.models, help="folder for exported models")
     parser.add_argument("--targets", nargs="+", default=list(Options.targets))
     parser.add_argument("--seeds", type=int, default=Options.seeds, help="devices drawn where noise is on")
+    parser.add_argument("--text-bytes", type=int, default=Options.text_bytes, help="how much text is evaluated")
     arguments = parser.parse_args()
     unknown = set(arguments.names) - set(NAMES)
     if unknown:
         parser.error(f"no benchmark is called {', '.join(sorted(unknown))}: they are {', '.join(NAMES)}")
-    options = Options(arguments.shared, arguments.models, tuple(arguments.targets), arguments.seeds)
+    options = Options(
+        arguments.shared, arguments.models, tuple(arguments.targets), arguments.seeds, arguments.text_bytes
+    )
     found: list[dict[str, object]] = []
     for name in arguments.names or NAMES:
         start = time.perf_counter()

@@ -32,6 +32,7 @@ class Options:
     models: Path = Path(tempfile.gettempdir()) / "crossbank-models"
     targets: tuple[str, ...] = ("ideal", "hermes", "aim")
     seeds: int = 5
+    text_bytes: int = 16384
 
 
 def within(name: str, value: float, most: float, unit: str = "") -> Row:
