@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from crossbank.backends.pim import timing as pim
 from crossbank.backends.pim.timing import Channels, DramTiming
+from crossbank.backends.system import load_system
 from crossbank.runtime.clock import Clock, simple_clock
 from crossbank.runtime.program import ProgramError
 
@@ -176,5 +178,17 @@ def trace_cycles(path: str | Path, timing: DramTiming, refresh: bool = True) -> 
         energy["refresh"] = pim.refresh_energy_pj(timing, time_ps)
     energy["background"] = pim.background_energy_pj(timing, time_ps)
     return TraceCost(
-        -(-time_ps // timing.tck_ps), time_ps / 1000, sum(energy.values()), Counter(c.name for c in commands), energy
+        -(-time_ps // timing.tck_ps),
+        time_ps / 1000,
+        sum(energy.values()),
+        dict(Counter(c.name for c in commands)),
+        energy,
     )
+
+
+def trace_report(path: str | Path, refresh: bool = True) -> dict[str, Any]:
+    """What a trace costs on the target `aim`, ready for JSON; ProgramError CB0204 for a malformed line."""
+    engine = load_system("aim").engine("pim")
+    if engine is None:
+        raise ProgramError("CB0204", "the target aim has no pim engine", str(path), "install the package again")
+    return asdict(trace_cycles(path, DramTiming.from_table(engine.config), refresh))
