@@ -1,9 +1,12 @@
 """Settings of all tests: no time limits on examples, for machines are busy; the same examples in every run.
 
-Options: more targets for the conformance suite, and a switch that rewrites golden texts.
+Options: more targets for the conformance suite, and a switch that rewrites golden texts. Counts that tests note with
+`record_property("what passed", (some, all))` are summed and printed at the end.
 """
 
 from __future__ import annotations
+
+from collections import defaultdict
 
 import pytest
 from hypothesis import settings
@@ -31,3 +34,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if metafunc.module.__name__.startswith("tests.conformance") and "target" in metafunc.fixturenames:
         targets = metafunc.config.getoption("--target") or target_names()
         metafunc.parametrize("target", targets, scope="session")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the sums of noted counts."""
+    sums: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            for name, value in getattr(report, "user_properties", ()):
+                if getattr(report, "when", "") == "call" and isinstance(value, list | tuple):
+                    sums[name] = [a + b for a, b in zip(sums[name], value, strict=True)]
+    for name, (some, total) in sums.items():
+        terminalreporter.write_line(f"{name}: {some} of {total}")
