@@ -72,6 +72,27 @@ def _magnitude(x: Array) -> int:
     return max(abs(int(x.min())), abs(int(x.max())))
 
 
+def dequantized(w: Array, scales: Array | None, zeros: Array | None) -> Array:
+    """What quantised matrices (.., A, B) stand for, in float32: (w - zeros) * scales, each shared by a block of w.
+
+    The last two dimensions of scales and zeros divide those of w; matrices without scales stay as they are.
+    """
+    if scales is None:
+        return w
+    value = wide(w).astype(np.float32)
+    *lead, rows, columns = value.shape
+    for parts, combine in ((zeros, np.subtract), (scales, np.multiply)):
+        if parts is None:
+            continue
+        a, b = parts.shape[-2:]
+        if rows % a or columns % b:
+            raise ValueError(f"{a} x {b} blocks of a {rows} x {columns} matrix")
+        blocks = value.reshape(*lead, a, rows // a, b, columns // b)
+        combine(blocks, wide(parts).astype(np.float32)[..., :, None, :, None], out=blocks)
+        value = blocks.reshape(*lead, rows, columns)
+    return value
+
+
 _erf64 = np.frompyfunc(math.erf, 1, 1)
 
 
@@ -119,11 +140,18 @@ def softmax_in_place(scores: Array) -> Array:
 
 
 def masked_softmax_in_place(
-    scores: Array, scale: float, softcap: float, mask: Array | None, hidden: Array | None, nan_to_zero: bool
+    scores: Array,
+    scale: float,
+    softcap: float,
+    mask: Array | None,
+    hidden: Array | None,
+    nan_to_zero: bool,
+    sink: Array | None = None,
 ) -> Array:
     """softmax(cap(scale * scores) + mask) over the last axis, in place; `hidden` entries and false masks count as -inf.
 
     cap(s) = softcap * tanh(s / softcap) where softcap > 0. Rows with nothing to see give NaN, or 0 if `nan_to_zero`.
+    `sink` [.., 1] is one more score of each row, whose probability is dropped.
     """
     kind = scores.dtype.type
     if scale != 1.0:
@@ -142,11 +170,15 @@ def masked_softmax_in_place(
     if scores.shape[-1] == 0:
         return scores
     top = np.maximum.reduce(scores, axis=-1, keepdims=True)
+    if sink is not None:
+        top = np.maximum(top, sink)
     if nan_to_zero:
         np.copyto(top, kind(0), where=np.isneginf(top))
     scores -= top
     np.exp(scores, out=scores)
     total = np.add.reduce(scores, axis=-1, keepdims=True)
+    if sink is not None:
+        total += np.exp(sink - top)
     if nan_to_zero:
         np.copyto(total, kind(1), where=total == 0)
     scores /= total

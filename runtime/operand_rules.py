@@ -159,3 +159,24 @@ def product(o: Any, dst: str = "dst", a: str = "a", b: str = "b") -> None:
     inner = equal(left[-1:], right[-2:-1]) and equal(to[-2:], (left[-2], right[-1]))
     if not inner or not fits(left[:-2], to[:-2]) or not fits(right[:-2], to[:-2]):
         refuse(f"{shape_text(left)} times {shape_text(right)} does not give {shape_text(to)}")
+
+
+def blocks(of: str, scales: str, zeros: str) -> Check:
+    """Scales and zeros of a quantised matrix divide it."""
+
+    def check(o: Any, config: Any) -> None:
+        whole, found = getattr(o, of), {name: getattr(o, name, None) for name in (scales, zeros)}
+        if found[scales] is None and found[zeros] is not None:
+            refuse(f"{zeros} of {of} without {scales}")
+        for name, tensor in found.items():
+            if tensor is not None and not _divides(tensor.shape, whole.shape):
+                refuse(f"{name} {shape_text(tensor.shape)} do not divide {of} {shape_text(whole.shape)}")
+
+    return check
+
+
+def _divides(parts: Shape, whole: Shape) -> bool:
+    if len(parts) != 2 or len(whole) != 2:
+        return False
+    pairs = zip(map(np.asarray, parts), map(np.asarray, whole), strict=True)
+    return all(np.all(a > 0) and np.all(b % np.maximum(a, 1) == 0) for a, b in pairs)

@@ -12,6 +12,7 @@ from xdsl.dialects.builtin import ModuleOp
 
 from crossbank.dialects.llm import (
     ActivationOp,
+    AppendOp,
     AttentionOp,
     CacheOp,
     EmbeddingOp,
@@ -20,8 +21,11 @@ from crossbank.dialects.llm import (
     LinearOp,
     RmsNormOp,
     RotaryOp,
+    RoundBlocksOp,
 )
+from crossbank.dialects.shape import shape_of
 from crossbank.passes.rewriting import strings
+from crossbank.runtime.expr import Expr
 from crossbank.runtime.tensors import TensorStore
 from tests.interpreter import Interpreter, meaning
 
@@ -55,10 +59,20 @@ def activate(name: str, x: Array) -> Array:
 
 
 def linear(op: LinearOp, operands: list[Array]) -> Array:
-    """x @ W + bias."""
-    x, weight, *bias = operands
+    """x @ W + bias, W dequantised where it has scales."""
+    given = dict(zip(op.operands, operands, strict=True))
+    x, weight = operands[:2]
+    if op.scales is not None:
+        weight = weight.astype(np.float32)
+        for parts, combine in ((op.zeros, np.subtract), (op.scales, np.multiply)):
+            if parts is not None:
+                blocks = given[parts].astype(np.float32)
+                for axis in (0, 1):
+                    blocks = np.repeat(blocks, weight.shape[axis] // blocks.shape[axis], axis=axis)
+                weight = combine(weight, blocks)
+        weight = weight.astype(x.dtype)
     y = x @ (weight.T if op.transposed.value.data else weight)
-    return y + bias[0] if bias else y
+    return y if op.bias is None else y + given[op.bias]
 
 
 def rms_norm(op: RmsNormOp, operands: list[Array]) -> Array:
@@ -76,9 +90,14 @@ def layer_norm(op: LayerNormOp, operands: list[Array]) -> Array:
 
 
 def rotary(op: RotaryOp, operands: list[Array]) -> Array:
-    """Pairs of the first R features turned by angles, R the last dimension of cos."""
+    """Pairs of the first R features turned by angles, one for each feature or for each pair."""
     x, cos, sin = operands
-    width = cos.shape[-1]
+    width = op.rotated.constant
+    if cos.shape[-1] < width:
+        cos, sin = (
+            np.repeat(angle, 2, -1) if op.interleaved.value.data else np.concatenate([angle, angle], -1)
+            for angle in (cos, sin)
+        )
     part, rest = x[..., :width], x[..., width:]
     if op.interleaved.value.data:
         turned = np.stack([-part[..., 1::2], part[..., 0::2]], axis=-1).reshape(part.shape)
@@ -102,24 +121,49 @@ def embedding(op: EmbeddingOp, operands: list[Array]) -> Array:
     return operands[0][operands[1]]
 
 
+def placed(op: AppendOp | AttentionOp, past: Array, new: Array, starts: Array, total: int) -> Array:
+    """Past tokens with new ones from each sequence's own place on."""
+    whole = np.zeros((*past.shape[:2], total, past.shape[3]), past.dtype)
+    whole[:, :, : past.shape[2]] = past
+    for row, (start, tokens) in enumerate(zip(starts, new, strict=True)):
+        places = start + np.arange(new.shape[2])
+        whole[row][:, places % total if op.circular is not None and op.circular.value.data else places] = tokens
+        if op.clear is not None and op.clear.value.data:
+            whole[row, :, start + new.shape[2] :] = 0
+    return whole
+
+
+def round_blocks(op: RoundBlocksOp, operands: list[Array]) -> Array:
+    """x as int8 blocks would have it."""
+    x = operands[0].astype(np.float32)
+    blocks = x.reshape(*x.shape[:-1], -1, op.block.value.data)
+    most = np.abs(blocks).max(-1, keepdims=True)
+    factor = np.divide(np.float32(127), most, where=most > 0, out=np.zeros_like(most))
+    return (np.rint(blocks * factor) * (most / np.float32(127))).reshape(x.shape).astype(operands[0].dtype)
+
+
 def attention(op: AttentionOp, operands: list[Array]) -> Array:
     """Attention over the given keys and values: all of them, past ones included where `op` has a cache."""
-    q, k, v, *masks = operands
+    given = dict(zip(op.operands, operands, strict=True))
+    q, k, v = operands[:3]
     repeats = q.shape[1] // k.shape[1]
     k, v = np.repeat(k, repeats, axis=1), np.repeat(v, repeats, axis=1)
     scores = op.scale.value.data * (q.astype(np.float64) @ k.astype(np.float64).swapaxes(-1, -2))
     if cap := op.softcap.value.data:
         scores = cap * np.tanh(scores / cap)
-    if masks:
-        mask = masks[0]
+    if op.mask is not None:
+        mask = given[op.mask]
         scores = np.where(mask, scores, -np.inf) if mask.dtype == bool else (scores + mask).astype(np.float32)
     if op.causal.value.data:
         size, total = scores.shape[-2:]
         seen = np.tri(size, total, total - size, dtype=np.bool_)
         scores = np.where(seen, scores, -np.inf)
     with np.errstate(invalid="ignore"):
+        if op.sink is not None:
+            sink = np.broadcast_to(given[op.sink].astype(np.float64)[:, None, None], (*scores.shape[:-1], 1))
+            scores = np.concatenate([scores, sink], axis=-1)
         weights = np.exp(scores.astype(np.float64) - scores.max(-1, keepdims=True))
-        weights = weights / weights.sum(-1, keepdims=True)
+        weights = (weights / weights.sum(-1, keepdims=True))[..., : v.shape[2]]
     if op.nan_to_zero.value.data:
         weights = np.nan_to_num(weights, nan=0.0)
     return (weights @ v.astype(np.float64)).astype(q.dtype)
@@ -151,12 +195,18 @@ class RaisedInterpreter(Interpreter):
         results = self.block(main.body.block, arguments)
         return dict(zip(strings(main.attributes["output_names"]), results, strict=True)) | self.presents
 
-    def append(self, name: str, k: Array, v: Array) -> tuple[Array, Array]:
+    def append(self, op: AttentionOp, k: Array, v: Array, starts: Array | None) -> tuple[Array, Array]:
         """Past and new keys and values of the layer that runs."""
-        cache = self.caches[name]
+        assert op.cache is not None
+        cache = self.caches[op.cache.root_reference.data]
         found: list[Array] = []
         for new, inputs, outputs in ((k, cache.keys_in, cache.keys_out), (v, cache.values_in, cache.values_out)):
-            whole = np.concatenate([self.feeds[strings(inputs)[self.call]], new], axis=2)
+            past = self.feeds[strings(inputs)[self.call]]
+            if starts is None:
+                whole = np.concatenate([past, new], axis=2)
+            else:
+                total = past.shape[2] + int(Expr.of(cache.new.data).evaluate(self.registers))
+                whole = placed(op, past, new, starts, total)
             self.presents[strings(outputs)[self.call]] = whole
             found.append(whole)
         return found[0], found[1]
@@ -164,11 +214,16 @@ class RaisedInterpreter(Interpreter):
 
 @meaning("llm.attention")
 def _attention(run: Interpreter, op: AttentionOp, operands: list[Array]) -> Array:
-    q, k, v, *masks = operands
+    q, k, v, *rest = operands
     if op.cache is not None:
         assert isinstance(run, RaisedInterpreter)
-        k, v = run.append(op.cache.root_reference.data, k, v)
-    return attention(op, [q, k, v, *masks])
+        k, v = run.append(op, k, v, None if op.starts is None else operands[-1])
+    return attention(op, [q, k, v, *rest])
+
+
+@meaning("llm.append")
+def _append(run: Interpreter, op: AppendOp, operands: list[Array]) -> Array:
+    return placed(op, *operands, int(shape_of(op.y)[2].evaluate(run.registers)))
 
 
 def _register(name: str, function: Callable[[Any, list[Array]], Array]) -> None:
@@ -183,5 +238,6 @@ for _name, _function in {
     GatedOp.name: gated,
     ActivationOp.name: activation,
     EmbeddingOp.name: embedding,
+    RoundBlocksOp.name: round_blocks,
 }.items():
     _register(_name, _function)

@@ -37,10 +37,12 @@ ISA.define(
         reads("w", "[K, N], or [N, K] if transposed"),
         reads("bias", "[N]", optional=True),
         enum("transposed", Flag),
+        reads("scales", "of a quantised w, each for a block of it", optional=True),
+        reads("zeros", "of a quantised w, as scales", optional=True),
     ],
-    "dst = x @ w + bias.",
+    "dst = x @ w + bias; a quantised w stands for (w - zeros) * scales.",
     semantics.gemm,
-    charged(("dst", "x", "w", "bias"), timing.gemm),
+    charged(("dst", "x", "w", "bias", "scales", "zeros"), timing.gemm),
     check=operand_rules.GEMM,
 )
 ISA.define(

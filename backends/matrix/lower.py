@@ -42,6 +42,8 @@ def _linear(w: Writer) -> None:
         w=w.to.view(op.weight),
         bias=None if op.bias is None else w.to.view(op.bias),
         transposed="yes" if op.transposed.value.data else "no",
+        scales=None if op.scales is None else w.to.view(op.scales),
+        zeros=None if op.zeros is None else w.to.view(op.zeros),
     )
 
 
@@ -98,12 +100,17 @@ def _attention(w: Writer) -> None:
     )
 
 
+def _refuses_sinks(op: Operation) -> str | None:
+    assert isinstance(op, llm.AttentionOp)
+    return refuses_attention(op) if op.sink is None else "a sink beside the scores"
+
+
 HANDLERS: dict[str, Handler] = {
     "llm.linear": Handler(_linear),
     "MatMul": Handler(_matmul),
     "com.microsoft:FusedMatMul": Handler(_fused_matmul),
     "Gemm": Handler(_gemm),
-    "llm.attention": Handler(_attention, refuses_attention),
+    "llm.attention": Handler(_attention, _refuses_sinks),
 }
 
 

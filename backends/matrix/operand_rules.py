@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from crossbank.runtime.isa import Check
-from crossbank.runtime.operand_rules import all_of, expect, fits, kinds, product, rank, refuse, shape_text
+from crossbank.runtime.operand_rules import all_of, blocks, expect, fits, kinds, product, rank, refuse, shape_text
 
 
 def _gemm(o: Any, config: Any) -> None:
@@ -16,6 +16,7 @@ def _gemm(o: Any, config: Any) -> None:
     expect("dst", o.dst.shape[:-1], o.x.shape[:-1])
     if o.bias is not None:
         expect("bias", o.bias.shape, (features,))
+    blocks("w", "scales", "zeros")(o, config)
 
 
 def _matmul(o: Any, config: Any) -> None:

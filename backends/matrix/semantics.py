@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from crossbank.backends.arithmetic import Array, masked_softmax_in_place, positions, product, wide
+from crossbank.backends.arithmetic import Array, dequantized, masked_softmax_in_place, positions, product, wide
 
 SCORES_BYTES = 64 << 20
 """Attention works on blocks of query rows whose scores take no more than this."""
@@ -16,24 +16,24 @@ KEPT_BYTES = 4 << 30
 
 
 class Unit:
-    """The state of a matrix engine: none in the machine's sense, only float32 copies of half-precision weights."""
+    """The state of a matrix engine: none in the machine's sense, only float32 copies of low-precision weights."""
 
     def __init__(self) -> None:
         self._kept: dict[tuple[int, tuple[int, ...], tuple[int, ...]], tuple[weakref.ref[Any], Array]] = {}
         self._bytes = 0
 
-    def widened(self, w: Array) -> Array:
+    def widened(self, w: Array, scales: Array | None = None, zeros: Array | None = None) -> Array:
         """A weight in working precision, kept from one step to the next where its memory is read-only."""
-        if w.dtype != np.float16 and w.dtype.kind != "V":
+        if scales is None and w.dtype != np.float16 and w.dtype.kind != "V":
             return w
         base = w.base if isinstance(w.base, np.ndarray) else None
         if w.flags.writeable or base is None:
-            return wide(w)
+            return wide(dequantized(w, scales, zeros))
         key = (w.__array_interface__["data"][0], w.shape, w.strides)
         found = self._kept.get(key)
         if found is not None and found[0]() is not None:
             return found[1]
-        copy = wide(w)
+        copy = wide(dequantized(w, scales, zeros))
         if self._bytes + copy.nbytes <= KEPT_BYTES:
             self._bytes += copy.nbytes
             self._kept[key] = (weakref.ref(base), copy)
@@ -41,8 +41,8 @@ class Unit:
 
 
 def gemm(unit: Unit, o: Any) -> None:
-    """dst = x @ w + bias, w [K, N], or [N, K] if transposed."""
-    dst, x, w = o.dst, o.x, unit.widened(o.w)
+    """dst = x @ w + bias, w [K, N], or [N, K] if transposed; quantised where it has scales."""
+    dst, x, w = o.dst, o.x, unit.widened(o.w, o.scales, o.zeros)
     if o.transposed:
         w = w.swapaxes(-1, -2)
     if len(dst) == 1:

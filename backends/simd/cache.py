@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from crossbank.backends.interface import Lowering
 from crossbank.backends.simd.views import sliced
 from crossbank.dialects.imc import ViewAttr
+from crossbank.dialects.llm import AppendOp, AttentionOp
 from crossbank.runtime.expr import Expr
 
 
@@ -30,10 +31,24 @@ def _views(whole: ViewAttr, batch: Expr, past: Expr, new: Expr) -> CacheViews:
     return CacheViews(sliced(rows, 2, past, new), sliced(rows, 2, 0, past + new))
 
 
-def append(to: Lowering, engine: str, symbol: str, keys: ViewAttr, values: ViewAttr) -> tuple[ViewAttr, ViewAttr]:
+def append(to: Lowering, engine: str, op: AttentionOp, keys: ViewAttr, values: ViewAttr) -> tuple[ViewAttr, ViewAttr]:
     """Copy new keys and values [batch, G, new, D] to their caches with simd engine `engine`; gives all in use."""
-    found = cache_views(to, symbol)
+    assert op.cache is not None
+    found = cache_views(to, op.cache.root_reference.data)
     for cache, source in zip(found, (keys, values), strict=True):
-        kind = "copy" if source.dtype == cache.new.dtype else "cast"
-        to.emit(engine, kind, dst=cache.new, src=source)
+        if op.starts is not None:
+            place(to, engine, op, cache.valid, source)
+        else:
+            kind = "copy" if source.dtype == cache.new.dtype else "cast"
+            to.emit(engine, kind, dst=cache.new, src=source)
     return found[0].valid, found[1].valid
+
+
+def place(to: Lowering, engine: str, op: AttentionOp | AppendOp, whole: ViewAttr, new: ViewAttr) -> None:
+    """Write new tokens [batch, G, new, D] into [batch, G, tokens, D] from each sequence's own place on."""
+    assert op.starts is not None
+    flags = {
+        name: "yes" if flag is not None and flag.value.data else "no"
+        for name, flag in (("clear", op.clear), ("circular", op.circular))
+    }
+    to.emit(engine, "place", dst=whole, src=new, starts=to.view(op.starts), **flags)

@@ -173,7 +173,7 @@ _define(
     [
         _DST, _SRC, reads("mask", "float: added; bool: hides where false", optional=True), number("scale"),
         number("softcap", "0 for none"), count("limit", "columns from here on are hidden", bits=63, timed=False),
-        enum("nan_to_zero", Flag),
+        enum("nan_to_zero", Flag), reads("sink", "one more score of each row, for nothing: [.., 1]", optional=True),
     ],
     "dst = softmax(cap(scale * src) + mask) over the last axis, with cap(s) = softcap * tanh(s / softcap); a row with "
     "nothing to see gives NaN, or 0.",
@@ -197,4 +197,17 @@ _define(
     "dst = src in an 8-bit float type: what is too large becomes the largest number, or NaN or infinity if it does not "
     "saturate; other types than float8_e8m0fnu, whose powers of two stand for magnitudes, round to nearest even.",
     elementwise.convert, timing.simple,
+)  # fmt: skip
+_define(
+    "place", 40,
+    [
+        updates("dst", "[B, G, T, D]"), reads("src", "[B, G, S, D]"), reads("starts", "[B]"),
+        enum("clear", Flag, "what follows becomes 0"), enum("circular", Flag, "places count modulo T"),
+    ],
+    "dst[b, :, starts[b] + i] = src[b, :, i].", moves.place, timing.move, ("src", "src", "starts"),
+)  # fmt: skip
+_define(
+    "round_blocks", 41, [_DST, _SRC, count("block", "features that share a scale", low=1)],
+    "dst = src as int8 with a scale of max|src| / 127 for each block of the last axis would have it.",
+    rows.round_blocks, timing.dynamic_quantize,
 )  # fmt: skip

@@ -4,8 +4,18 @@ from __future__ import annotations
 
 from xdsl.ir import Operation
 
-from crossbank.backends.simd.cache import append
-from crossbank.backends.simd.views import at, expanded, padded, permuted, remade, split, swapped
+from crossbank.backends.simd.cache import append, place
+from crossbank.backends.simd.views import (
+    at,
+    expanded,
+    padded,
+    permuted,
+    remade,
+    sliced,
+    split,
+    swapped,
+    unsqueezed,
+)
 from crossbank.backends.simd.writer import Handler, Writer
 from crossbank.dialects import llm
 from crossbank.dialects.imc import ViewAttr
@@ -21,12 +31,44 @@ def _linear(w: Writer) -> None:
     assert isinstance(w.op, llm.LinearOp)
     rank = max(len(w.shape), 2)
     weight, x, dst = w.to.view(w.op.weight), w.to.view(w.op.x), w.result()
+    if w.op.scales is not None:
+        weight = _dequantized(w, weight)
     if w.op.transposed.value.data:
         weight = swapped(weight)
     w.emit("matmul", dst=padded(dst, rank), a=padded(x, rank), b=padded(weight, rank), scale=1.0)
     if w.op.bias is not None:
         bias = padded(w.to.view(w.op.bias), len(w.shape))
         w.emit("binary", dst=dst, a=dst, b=bias, op="add")
+
+
+def _dequantized(w: Writer, weight: ViewAttr) -> ViewAttr:
+    """What a quantised weight stands for, in working memory."""
+    assert isinstance(w.op, llm.LinearOp) and w.op.scales is not None
+    rows, columns = weight.shape_exprs
+    dst = w.to.scratch(w.dtype, [rows, columns])
+    scale = w.to.view(w.op.scales)
+    zero = scale if w.op.zeros is None else w.to.view(w.op.zeros)
+    a, b = scale.shape_exprs
+    blocked = [split(split(view, 1, b, columns // b), 0, a, rows // a) for view in (dst, weight)]
+    parts = [unsqueezed(unsqueezed(view, 2), 1) for view in (scale, zero)]
+    w.emit("dequantize", dst=blocked[0], src=blocked[1], scale=parts[0], zero=None if w.op.zeros is None else parts[1])
+    return dst
+
+
+def _append(w: Writer) -> None:
+    """The past where it was, then the new tokens at their places."""
+    assert isinstance(w.op, llm.AppendOp)
+    dst, past = w.result(), w.to.view(w.op.past)
+    before, total = past.shape_exprs[2], w.shape[2]
+    if before != total:
+        w.emit("fill", dst=sliced(dst, 2, before, total - before), value=0.0)
+    w.emit("copy", dst=sliced(dst, 2, 0, before), src=past)
+    place(w.to, w.engine, w.op, dst, w.to.view(w.op.new))
+
+
+def _round_blocks(w: Writer) -> None:
+    assert isinstance(w.op, llm.RoundBlocksOp)
+    w.emit("round_blocks", dst=w.result(), src=w.to.view(w.op.x), block=w.op.block.value.data)
 
 
 def _rms_norm(w: Writer) -> None:
@@ -53,7 +95,7 @@ def _layer_norm(w: Writer) -> None:
 
 def _rotary(w: Writer) -> None:
     assert isinstance(w.op, llm.RotaryOp)
-    rank, width = len(w.shape), shape_of(w.op.cos)[-1]
+    rank, width = len(w.shape), w.op.rotated
     cos, sin = (padded(w.to.view(value), rank) for value in (w.op.cos, w.op.sin))
     flag = _flag(w.op.interleaved.value.data)
     w.emit("rotary", dst=w.result(), src=w.to.view(w.op.x), cos=cos, sin=sin, width=width, interleaved=flag)
@@ -80,7 +122,7 @@ def keys_and_values(w: Writer, op: llm.AttentionOp, engine: str) -> tuple[ViewAt
     keys, values = w.to.view(op.k), w.to.view(op.v)
     if op.cache is None:
         return keys, values
-    return append(w.to, engine, op.cache.root_reference.data, keys, values)
+    return append(w.to, engine, op, keys, values)
 
 
 def attention_result(w: Writer) -> ViewAttr:
@@ -128,6 +170,7 @@ def _attention(w: Writer) -> None:
             softcap=op.softcap.value.data,
             limit=tokens - rows + s + 1 if op.causal.value.data else tokens,
             nan_to_zero=_flag(op.nan_to_zero.value.data),
+            sink=None if op.sink is None else _grouped(unsqueezed(w.to.view(op.sink), 1), groups),
         )
         w.emit("matmul", dst=_grouped(_row(dst, b, s), groups), a=scores, b=value, scale=1.0)
 
@@ -157,5 +200,7 @@ HANDLERS: dict[str, Handler] = {
     "llm.gated": Handler(_gated),
     "llm.activation": Handler(_activation),
     "llm.embedding": Handler(_embedding),
+    "llm.append": Handler(_append),
+    "llm.round_blocks": Handler(_round_blocks),
     "llm.attention": Handler(_attention, refuses_attention),
 }

@@ -125,6 +125,25 @@ def scatter_elements(unit: object, o: Any) -> None:
     _scatter(o.dst, (*grid[:-1], indices), o.values, o.op)
 
 
+def place(unit: object, o: Any) -> None:
+    """dst[b, :, starts[b] + i] = src[b, :, i]; with `clear` what follows is 0, with `circular` places are modulo T."""
+    dst, src, starts = o.dst[0], o.src[0], o.starts[0]
+    total, count = dst.shape[2], src.shape[2]
+    if starts.size and (int(starts.min()) < 0 or (not o.circular and int(starts.max()) + count > total)):
+        raise ProgramError(
+            "CB0570",
+            f"place: {count} tokens from {int(starts.min())} … {int(starts.max())} on, in a cache of {total}",
+            help="check the lengths or indices that the program was fed",
+        )
+    for row, start in enumerate(starts.tolist()):
+        if o.circular:
+            dst[row][:, (start + positions(count)) % max(total, 1)] = src[row]
+            continue
+        dst[row, :, start : start + count] = src[row]
+        if o.clear:
+            dst[row, :, start + count :] = np.zeros((), dst.dtype)
+
+
 def trilu(unit: object, o: Any) -> None:
     """dst = the upper or lower triangle of src's last two axes, from diagonal `diagonal`."""
     rows, columns = o.src.shape[-2:]

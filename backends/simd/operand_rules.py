@@ -190,6 +190,25 @@ def _one_hot(o: Any, config: Any) -> None:
     expect("values", o.values.shape, (2,))
 
 
+def _place(o: Any, config: Any) -> None:
+    if len(o.dst.shape) != 4 or len(o.src.shape) != 4:
+        refuse("caches and new tokens have four dimensions")
+    batch, groups, _, width = o.dst.shape
+    expect("src", o.src.shape, (batch, groups, o.src.shape[2], width))
+    expect("starts", o.starts.shape, (batch,))
+
+
+def _round_blocks(o: Any, config: Any) -> None:
+    if np.any(np.asarray(o.src.shape[-1]) % np.asarray(o.block)):
+        refuse(f"{shape_text(o.src.shape[-1:])} features are no multiple of {int(np.max(o.block))}")
+
+
+def _sink(o: Any, config: Any) -> None:
+    sink = getattr(o, "sink", None)
+    if sink is not None and not fits(sink.shape, (*o.dst.shape[:-1], 1)):
+        refuse(f"sink is {shape_text(sink.shape)} for dst {shape_text(o.dst.shape)}")
+
+
 def _matmul(o: Any, config: Any) -> None:
     product(o)
 
@@ -224,7 +243,9 @@ CHECKS: dict[str, Check] = {
     "topk": all_of(rank(1, "src", "values"), kinds("i", "indices"), alike("values", "src"), _topk),
     "one_hot": all_of(rank(1, "dst"), alike("dst", "values"), _one_hot),
     "matmul": _matmul,
-    "mask_softmax": all_of(rank(1, "dst"), kinds("f", "dst", "src"), broadcast("dst", "src", "mask")),
+    "mask_softmax": all_of(rank(1, "dst"), kinds("f", "dst", "src", "sink"), broadcast("dst", "src", "mask"), _sink),
+    "place": all_of(kinds("i", "starts"), _place),
+    "round_blocks": all_of(_ROWS, kinds("f", "dst", "src"), _round_blocks),
     "convert": all_of(broadcast("dst", "src"), kinds("f", "dst")),
     "quantize": all_of(
         kinds("fi", "dst"), alike("dst", "zero"), kinds("f", "src"), broadcast("dst", "src", "scale", "zero")

@@ -105,7 +105,21 @@ def mask_softmax(unit: object, o: Any) -> None:
     columns = positions(scores.shape[-1])
     limit = np.asarray(o.limit).reshape(-1, *(1,) * (scores.ndim - 1))
     hidden: Array | None = columns >= limit if (limit < scores.shape[-1]).any() else None
-    o.dst[...] = masked_softmax_in_place(scores, o.scale, o.softcap, o.mask, hidden, bool(o.nan_to_zero))
+    sink = None if o.sink is None else wide(o.sink)
+    o.dst[...] = masked_softmax_in_place(scores, o.scale, o.softcap, o.mask, hidden, bool(o.nan_to_zero), sink)
+
+
+def round_blocks(unit: object, o: Any) -> None:
+    """dst = src rounded to int8 with a scale for each block of the last axis, and back."""
+    src, block = wide(o.src), int(np.max(o.block))
+    blocks = src.reshape(*src.shape[:-1], -1, block)
+    kind = src.dtype.type
+    most = np.maximum.reduce(np.absolute(blocks), axis=-1, keepdims=True)
+    factor = np.divide(kind(127), most, out=np.zeros_like(most), where=most > 0)
+    blocks = np.rint(blocks * factor)
+    most /= kind(127)
+    blocks *= most
+    o.dst[...] = blocks.reshape(src.shape)
 
 
 def layer_norm(unit: object, o: Any) -> None:

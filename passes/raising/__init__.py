@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from xdsl.passes import ModulePass
 
+from crossbank.passes.raising.decompose_fused import DecomposeFusedPass
 from crossbank.passes.raising.drop_identities import DropIdentitiesPass
 from crossbank.passes.raising.eliminate_dead import EliminateDeadPass
 from crossbank.passes.raising.hoist_invariants import HoistInvariantsPass
@@ -13,7 +14,6 @@ from crossbank.passes.raising.raise_activation import RaiseActivationPass
 from crossbank.passes.raising.raise_attention import RaiseAttentionPass
 from crossbank.passes.raising.raise_cache import RaiseCachePass
 from crossbank.passes.raising.raise_embedding import RaiseEmbeddingPass
-from crossbank.passes.raising.raise_fused import RaiseFusedPass
 from crossbank.passes.raising.raise_linear import RaiseLinearPass
 from crossbank.passes.raising.raise_mlp import RaiseMlpPass
 from crossbank.passes.raising.raise_norm import RaiseNormPass
@@ -24,11 +24,11 @@ PASSES: tuple[type[ModulePass], ...] = (
     DropIdentitiesPass,
     MergeEqualPass,
     RaiseEmbeddingPass,
+    DecomposeFusedPass,
     RaiseLinearPass,
     RaiseNormPass,
     RaiseRotaryPass,
     RaiseAttentionPass,
-    RaiseFusedPass,
     RaiseCachePass,
     RaiseActivationPass,
     RaiseMlpPass,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from xdsl.context import Context
-from xdsl.dialects.builtin import BoolAttr, FloatAttr, ModuleOp, f64
+from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Operation, SSAValue
 from xdsl.passes import ModulePass
 
@@ -85,16 +85,10 @@ def _build(softmax: Operation, made: list[Operation]) -> str | None:
     if dtype_of(q) != dtype_of(product.results[0]):
         return f"queries of {dtype_of(q)}, output of {dtype_of(product.results[0])}"
     y_shape = (*shape_of(q)[:3], shape_of(v)[3])
-    attention = AttentionOp.build(
-        operands=[q, k, v, mask],
-        properties={
-            "scale": FloatAttr(scale * scores.scale, f64),
-            "softcap": FloatAttr(scores.softcap, f64),
-            "causal": BoolAttr.from_bool(False),
-            "nan_to_zero": BoolAttr.from_bool(nan_to_zero),
-        },
-        result_types=[tensor(dtype_of(q), y_shape)],
-    )
+    attention = AttentionOp.of(
+        q, k, v, tensor(dtype_of(q), y_shape),
+        scale=scale * scores.scale, mask=mask, softcap=scores.softcap, nan_to_zero=nan_to_zero,
+    )  # fmt: skip
     if y_shape == shape_of(product.results[0]):
         replace(product, [*made, attention])
     else:
@@ -187,7 +181,7 @@ def _without_scale(steps: list[Step], made: list[Operation]) -> SSAValue:
     return value
 
 
-def _mask(scores: Scores, shape: Sequence[Expr], lead: int, made: list[Operation]) -> list[SSAValue] | str:
+def _mask(scores: Scores, shape: Sequence[Expr], lead: int, made: list[Operation]) -> SSAValue | str | None:
     """One addend of the scores for all masks, if there are any."""
     total: SSAValue | None = None
     for mask in reversed(scores.masks):
@@ -202,7 +196,7 @@ def _mask(scores: Scores, shape: Sequence[Expr], lead: int, made: list[Operation
             made.append(combined)
             value = combined.results[0]
         total = value
-    return [total] if total is not None else []
+    return total
 
 
 def _addend(mask: Mask, dtype: str, made: list[Operation]) -> SSAValue:

@@ -6,27 +6,39 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from xdsl.context import Context
-from xdsl.dialects.builtin import ArrayAttr, IntegerAttr, ModuleOp, StringAttr, SymbolRefAttr, i64
+from xdsl.dialects.builtin import ArrayAttr, IntegerAttr, ModuleOp, StringAttr, i64
 from xdsl.dialects.func import FuncOp, ReturnOp
 from xdsl.ir import Operation, SSAValue
 from xdsl.passes import ModulePass
 from xdsl.rewriter import InsertPoint, Rewriter
 
 from crossbank.dialects.imc import RepeatOp
-from crossbank.dialects.llm import AttentionOp, CacheOp
+from crossbank.dialects.llm import AppendOp, AttentionOp, CacheOp
 from crossbank.dialects.shape import dtype_of, shape_of
 from crossbank.passes.context import CompileContext
 from crossbank.passes.raising.matching import axis_of, made_by, users
 from crossbank.passes.raising.notes import roles_of, unrecognised
 from crossbank.passes.raising.signature import drop_parts, names_of
-from crossbank.passes.rewriting import argument_index, calls_of, copy_location, entry_block, functions, replace
+from crossbank.passes.rewriting import (
+    argument_index,
+    calls_of,
+    copy_location,
+    entry_block,
+    functions,
+    owner_of,
+    replace,
+)
+from crossbank.runtime.expr import ZERO, Expr
 
 TOKENS = 2
 
 
 @dataclass(frozen=True)
 class RaiseCachePass(ModulePass):
-    """Where attention reads Concat(past, new) whose past is an input and whose result an output: an `llm.cache`."""
+    """Where attention reads past and new tokens whose past is an input and which are an output: an `llm.cache`.
+
+    Past and new are put together by Concat, or by `llm.append` at each sequence's own place.
+    """
 
     name = "raise-cache"
 
@@ -56,7 +68,7 @@ class RaiseCachePass(ModulePass):
 class _Part:
     """The keys or values of one attention: past and new, where they enter and leave, as whom the file knows them."""
 
-    concat: Operation
+    joined: Operation
     past: SSAValue
     new: SSAValue
     argument: int
@@ -75,23 +87,42 @@ def _pair(attention: AttentionOp, function: FuncOp, calls: Sequence[RepeatOp]) -
         return values
     if shape_of(keys.past) != shape_of(values.past) or dtype_of(keys.past) != dtype_of(values.past):
         return "keys and values differ in shape"
+    if not _alike(keys.joined, values.joined):
+        return "keys and values are appended differently"
     heads, size = shape_of(keys.past)[1], shape_of(keys.past)[3]
     if not heads.is_constant or not size.is_constant:
         return f"{heads} heads of {size} features"
     return keys, values
 
 
-def _part(value: SSAValue, attention: AttentionOp, function: FuncOp, calls: Sequence[RepeatOp]) -> _Part | str:
+def _alike(keys: Operation, values: Operation) -> bool:
+    if isinstance(keys, AppendOp) and isinstance(values, AppendOp):
+        return keys.starts is values.starts and keys.properties == values.properties
+    return keys.name == values.name
+
+
+def _joined(value: SSAValue) -> tuple[Operation, SSAValue, SSAValue] | str:
+    """What puts past and new tokens together, the past and the new ones."""
+    op = owner_of(value)
+    if isinstance(op, AppendOp):
+        return op, op.past, op.new
     concat = made_by(value, "Concat")
     if concat is None:
         return ""
     if len(concat.operands) != 2 or axis_of(concat, "axis", 0, value) != TOKENS:
         return "the concatenation isn't [past, new] along the tokens"
-    past, new = concat.operands
+    return concat, concat.operands[0], concat.operands[1]
+
+
+def _part(value: SSAValue, attention: AttentionOp, function: FuncOp, calls: Sequence[RepeatOp]) -> _Part | str:
+    found = _joined(value)
+    if isinstance(found, str):
+        return found
+    joined, past, new = found
     argument = argument_index(past, function)
     if argument is None:
         return "the past is no input"
-    if users(past) != [concat]:
+    if users(past) != [joined]:
         return "the past is used elsewhere too"
     returns = [use for use in value.uses if isinstance(use.operation, ReturnOp)]
     if len(returns) != 1 or any(user not in (attention, returns[0].operation) for user in users(value)):
@@ -99,7 +130,7 @@ def _part(value: SSAValue, attention: AttentionOp, function: FuncOp, calls: Sequ
     named = names_of(function, calls, argument, returns[0].index)
     if isinstance(named, str):
         return named
-    return _Part(concat, past, new, argument, returns[0].index, *named)
+    return _Part(joined, past, new, argument, returns[0].index, *named)
 
 
 def _raise(module: ModuleOp, attention: AttentionOp, parts: tuple[_Part, _Part], name: str) -> None:
@@ -117,29 +148,35 @@ def _raise(module: ModuleOp, attention: AttentionOp, parts: tuple[_Part, _Part],
             "dtype": StringAttr(dtype_of(keys.past)),
             "batch": StringAttr(str(batch)),
             "past": StringAttr(str(past)),
-            "new": StringAttr(str(shape_of(keys.new)[TOKENS])),
+            "new": StringAttr(str(_growth(keys))),
             **dict(zip(("keys_in", "keys_out", "values_in", "values_out"), texts, strict=True)),
         }
     )
-    copy_location(cache, keys.concat)
+    copy_location(cache, keys.joined)
     first = next(op for op in module.ops if isinstance(op, FuncOp))
     Rewriter.insert_op(cache, InsertPoint.before(first))
-    appended = AttentionOp.build(
-        operands=[attention.q, keys.new, values.new, [attention.mask] if attention.mask is not None else []],
-        properties={**attention.properties, "cache": SymbolRefAttr(name)},
-        result_types=[attention.y.type],
-    )
+    placed = keys.joined if isinstance(keys.joined, AppendOp) else None
+    appended = attention.with_cache(name, keys.new, values.new, placed)
     for part in parts:
-        for use in list(part.concat.results[0].uses):
+        for use in list(part.joined.results[0].uses):
             if isinstance(use.operation, ReturnOp):
                 use.operation.operands[use.index] = part.past
     replace(attention, [appended])
+
+
+def _growth(part: _Part) -> Expr:
+    """By how many tokens a step makes the cache longer."""
+    return shape_of(part.joined.results[0])[TOKENS] - shape_of(part.past)[TOKENS]
 
 
 def _note_dims(ctx: Context, parts: tuple[_Part, _Part]) -> None:
     if isinstance(ctx, CompileContext):
         batch, _, past, _ = shape_of(parts[0].past)
         sequence = shape_of(parts[0].new)[TOKENS]
-        for role, dim in (("batch", batch), ("sequence", sequence), ("past", past)):
+        roles = roles_of(ctx)
+        if _growth(parts[0]) == ZERO and roles.get("past") == str(past):
+            del roles["past"]
+        grown = (("past", past),) if _growth(parts[0]) != ZERO else ()
+        for role, dim in (("batch", batch), ("sequence", sequence), *grown):
             if not dim.is_constant:
-                roles_of(ctx).setdefault(role, str(dim))
+                roles.setdefault(role, str(dim))

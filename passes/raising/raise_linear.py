@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from xdsl.context import Context
-from xdsl.dialects.builtin import BoolAttr, ModuleOp
+from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Operation, SSAValue
 from xdsl.passes import ModulePass
 
@@ -63,11 +63,7 @@ def _raise(root: Operation, x: SSAValue, matrix: tuple[SSAValue, bool] | None, b
     while (inner := made_by(source, "Reshape", "Flatten", "Unsqueeze", "Squeeze")) is not None and _same_rows(inner):
         source = inner.operands[0]
     shape = (*shape_of(source)[:-1], shape_of(y)[-1])
-    linear = LinearOp.build(
-        operands=[source, matrix[0], [bias] if bias is not None else []],
-        properties={"transposed": BoolAttr.from_bool(matrix[1])},
-        result_types=[tensor(dtype_of(y), shape)],
-    )
+    linear = LinearOp.of(source, matrix[0], tensor(dtype_of(y), shape), transposed=matrix[1], bias=bias)
     if shape == shape_of(y):
         replace(root, [linear])
     else:
@@ -90,10 +86,9 @@ def _take_bias(linear: LinearOp) -> None:
         if value is not y or weight(other) is None or dtype_of(other) != dtype_of(y):
             continue
         if rank(other) == 1 and shape_of(other)[0] == shape_of(y)[-1] and shape_of(user.results[0]) == shape_of(y):
-            biased = LinearOp.build(
-                operands=[linear.x, linear.weight, [other]],
-                properties=dict(linear.properties),
-                result_types=[y.type],
-            )
+            biased = LinearOp.of(
+                linear.x, linear.weight, y.type, transposed=bool(linear.transposed.value.data), bias=other,
+                scales=linear.scales, zeros=linear.zeros,
+            )  # fmt: skip
             replace(user, [biased])
             return

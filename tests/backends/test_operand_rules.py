@@ -54,6 +54,13 @@ GOOD: list[tuple[Any, str, dict[str, Any]]] = [
         "gemm",
         {"dst": f(1, VARIES, 4), "x": f(1, VARIES, 3), "w": f(4, 3), "bias": f(4), "transposed": Flag.YES},
     ),
+    (SIMD, "place", {"dst": f(2, 2, 9, 4), "src": f(2, 2, VARIES, 4), "starts": i(2)}),
+    (SIMD, "round_blocks", {"dst": f(2, 6), "src": f(2, 6), "block": 3}),
+    (
+        MATRIX,
+        "gemm",
+        {"dst": f(1, 4), "x": f(1, 6), "w": i(4, 6), "bias": None, "transposed": Flag.YES, "scales": f(1, 3)},
+    ),
     (
         MATRIX,
         "attention",
@@ -61,6 +68,14 @@ GOOD: list[tuple[Any, str, dict[str, Any]]] = [
     ),
 ]
 BAD: list[tuple[Any, str, dict[str, Any]]] = [
+    (SIMD, "place", {"dst": f(2, 2, 9, 4), "src": f(2, 2, 3, 4), "starts": i(3)}),
+    (SIMD, "place", {"dst": f(2, 2, 9, 4), "src": f(2, 1, 3, 4), "starts": i(2)}),
+    (SIMD, "round_blocks", {"dst": f(2, 6), "src": f(2, 6), "block": 4}),
+    (
+        MATRIX,
+        "gemm",
+        {"dst": f(1, 4), "x": f(1, 6), "w": i(4, 6), "bias": None, "transposed": Flag.YES, "scales": f(1, 4)},
+    ),
     (SIMD, "copy", {"dst": f(2, VARIES), "src": f(2, 5)}),
     (SIMD, "copy", {"dst": f(2), "src": i(2)}),
     (SIMD, "value", {"dst": i(2), **numbers(n2=1)}),

@@ -2,36 +2,40 @@
 // Every operation prints as it is read.
 builtin.module {
   "llm.cache"() <{sym_name = "kv", key_value_heads = 2 : i64, head_dim = 4 : i64, dtype = "float32", batch = "batch", past = "past", new = "seq", keys_in = ["k0"], keys_out = ["k0'"], values_in = ["v0"], values_out = ["v0'"]}> : () -> ()
-  func.func @main(%ids : tensor<2x3xi64>, %table : tensor<9x4xf32>, %w : tensor<4x4xf32>, %n : tensor<4xf32>, %c : tensor<3x2xf32>, %q : tensor<2x2x3x4xf32>) {
+  func.func @main(%ids : tensor<2x3xi64>, %table : tensor<9x4xf32>, %w : tensor<4x4xf32>, %n : tensor<4xf32>, %c : tensor<3x2xf32>, %q : tensor<2x2x3x4xf32>, %at : tensor<2xi64>) {
     %0 = "llm.embedding"(%table, %ids) : (tensor<9x4xf32>, tensor<2x3xi64>) -> tensor<2x3x4xf32>
     %1 = "llm.rms_norm"(%0, %n) <{epsilon = 1.0e-05 : f64}> : (tensor<2x3x4xf32>, tensor<4xf32>) -> tensor<2x3x4xf32>
     %2 = "llm.layer_norm"(%1, %n) <{epsilon = 1.0e-05 : f64}> : (tensor<2x3x4xf32>, tensor<4xf32>) -> tensor<2x3x4xf32>
-    %3 = "llm.linear"(%2, %w, %n) <{transposed = true}> : (tensor<2x3x4xf32>, tensor<4x4xf32>, tensor<4xf32>) -> tensor<2x3x4xf32>
+    %3 = "llm.linear"(%2, %w, %n) <{transposed = true, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>}> : (tensor<2x3x4xf32>, tensor<4x4xf32>, tensor<4xf32>) -> tensor<2x3x4xf32>
     %4 = "llm.gated"(%3, %2) <{activation = "silu"}> : (tensor<2x3x4xf32>, tensor<2x3x4xf32>) -> tensor<2x3x4xf32>
     %5 = "llm.activation"(%4) <{activation = "gelu"}> : (tensor<2x3x4xf32>) -> tensor<2x3x4xf32>
     %6 = "llm.rotary"(%q, %c, %c) <{interleaved = false}> : (tensor<2x2x3x4xf32>, tensor<3x2xf32>, tensor<3x2xf32>) -> tensor<2x2x3x4xf32>
-    %7 = "llm.attention"(%6, %q, %q) <{cache = @kv, scale = 0.5 : f64, softcap = 0.0 : f64, causal = true, nan_to_zero = false}> : (tensor<2x2x3x4xf32>, tensor<2x2x3x4xf32>, tensor<2x2x3x4xf32>) -> tensor<2x2x3x4xf32>
+    %7 = "llm.attention"(%6, %q, %q) <{cache = @kv, scale = 0.5 : f64, softcap = 0.0 : f64, causal = true, nan_to_zero = false, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0, 0>}> : (tensor<2x2x3x4xf32>, tensor<2x2x3x4xf32>, tensor<2x2x3x4xf32>) -> tensor<2x2x3x4xf32>
+    %8 = "llm.append"(%q, %6, %at) <{clear = true, circular = false}> : (tensor<2x2x3x4xf32>, tensor<2x2x3x4xf32>, tensor<2xi64>) -> tensor<2x2x6x4xf32>
+    %9 = "llm.round_blocks"(%5) <{block = 2 : i64}> : (tensor<2x3x4xf32>) -> tensor<2x3x4xf32>
     func.return
   }
 }
 // CHECK: "llm.cache"() <{sym_name = "kv", key_value_heads = 2 : i64, head_dim = 4 : i64, dtype = "float32", batch = "batch", past = "past", new = "seq", keys_in = ["k0"], keys_out = ["k0'"], values_in = ["v0"], values_out = ["v0'"]}> : () -> ()
-// CHECK-NEXT: "func.func"() <{sym_name = "main", function_type = (tensor<2x3xi64>, tensor<9x4xf32>, tensor<4x4xf32>, tensor<4xf32>, tensor<3x2xf32>, tensor<2x2x3x4xf32>) -> ()}> ({
-// CHECK-NEXT: ^bb0(%ids: tensor<2x3xi64>, %table: tensor<9x4xf32>, %w: tensor<4x4xf32>, %n: tensor<4xf32>, %c: tensor<3x2xf32>, %q: tensor<2x2x3x4xf32>):
+// CHECK-NEXT: "func.func"() <{sym_name = "main", function_type = (tensor<2x3xi64>, tensor<9x4xf32>, tensor<4x4xf32>, tensor<4xf32>, tensor<3x2xf32>, tensor<2x2x3x4xf32>, tensor<2xi64>) -> ()}> ({
+// CHECK-NEXT: ^bb0(%ids: tensor<2x3xi64>, %table: tensor<9x4xf32>, %w: tensor<4x4xf32>, %n: tensor<4xf32>, %c: tensor<3x2xf32>, %q: tensor<2x2x3x4xf32>, %at: tensor<2xi64>):
 // CHECK-NEXT: %0 = "llm.embedding"(%table, %ids) : (tensor<9x4xf32>, tensor<2x3xi64>) -> tensor<2x3x4xf32>
 // CHECK-NEXT: %1 = "llm.rms_norm"(%0, %n) <{epsilon = 1.000000e-05 : f64}> : (tensor<2x3x4xf32>, tensor<4xf32>) -> tensor<2x3x4xf32>
 // CHECK-NEXT: %2 = "llm.layer_norm"(%1, %n) <{epsilon = 1.000000e-05 : f64}> : (tensor<2x3x4xf32>, tensor<4xf32>) -> tensor<2x3x4xf32>
-// CHECK-NEXT: %3 = "llm.linear"(%2, %w, %n) <{transposed = true}> : (tensor<2x3x4xf32>, tensor<4x4xf32>, tensor<4xf32>) -> tensor<2x3x4xf32>
+// CHECK-NEXT: %3 = "llm.linear"(%2, %w, %n) <{transposed = true, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>}> : (tensor<2x3x4xf32>, tensor<4x4xf32>, tensor<4xf32>) -> tensor<2x3x4xf32>
 // CHECK-NEXT: %4 = "llm.gated"(%3, %2) <{activation = "silu"}> : (tensor<2x3x4xf32>, tensor<2x3x4xf32>) -> tensor<2x3x4xf32>
 // CHECK-NEXT: %5 = "llm.activation"(%4) <{activation = "gelu"}> : (tensor<2x3x4xf32>) -> tensor<2x3x4xf32>
 // CHECK-NEXT: %6 = "llm.rotary"(%q, %c, %c) <{interleaved = false}> : (tensor<2x2x3x4xf32>, tensor<3x2xf32>, tensor<3x2xf32>) -> tensor<2x2x3x4xf32>
-// CHECK-NEXT: %7 = "llm.attention"(%6, %q, %q) <{cache = @kv, scale = 5.000000e-01 : f64, softcap = 0.000000e+00 : f64, causal = true, nan_to_zero = false}> : (tensor<2x2x3x4xf32>, tensor<2x2x3x4xf32>, tensor<2x2x3x4xf32>) -> tensor<2x2x3x4xf32>
+// CHECK-NEXT: %7 = "llm.attention"(%6, %q, %q) <{cache = @kv, scale = 5.000000e-01 : f64, softcap = 0.000000e+00 : f64, causal = true, nan_to_zero = false, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0, 0>}> : (tensor<2x2x3x4xf32>, tensor<2x2x3x4xf32>, tensor<2x2x3x4xf32>) -> tensor<2x2x3x4xf32>
+// CHECK-NEXT: %8 = "llm.append"(%q, %6, %at) <{clear = true, circular = false}> : (tensor<2x2x3x4xf32>, tensor<2x2x3x4xf32>, tensor<2xi64>) -> tensor<2x2x6x4xf32>
+// CHECK-NEXT: %9 = "llm.round_blocks"(%5) <{block = 2 : i64}> : (tensor<2x3x4xf32>) -> tensor<2x3x4xf32>
 // CHECK-NEXT: "func.return"() : () -> ()
 // CHECK-NEXT: }) : () -> ()
 // -----
 // The weight of a linear is a matrix.
 builtin.module {
   func.func @main(%x : tensor<2x4xf32>, %w : tensor<4xf32>) {
-    %0 = "llm.linear"(%x, %w) <{transposed = false}> : (tensor<2x4xf32>, tensor<4xf32>) -> tensor<2x4xf32>
+    %0 = "llm.linear"(%x, %w) <{transposed = false, operandSegmentSizes = array<i32: 1, 1, 0, 0, 0>}> : (tensor<2x4xf32>, tensor<4xf32>) -> tensor<2x4xf32>
     func.return
   }
 }
@@ -41,7 +45,7 @@ builtin.module {
 // Its features are those of the weight,
 builtin.module {
   func.func @main(%x : tensor<2x4xf32>, %w : tensor<8x4xf32>) {
-    %0 = "llm.linear"(%x, %w) <{transposed = false}> : (tensor<2x4xf32>, tensor<8x4xf32>) -> tensor<2x4xf32>
+    %0 = "llm.linear"(%x, %w) <{transposed = false, operandSegmentSizes = array<i32: 1, 1, 0, 0, 0>}> : (tensor<2x4xf32>, tensor<8x4xf32>) -> tensor<2x4xf32>
     func.return
   }
 }
@@ -51,7 +55,7 @@ builtin.module {
 // seen transposed where it says so.
 builtin.module {
   func.func @main(%x : tensor<2x4xf32>, %w : tensor<8x4xf32>) {
-    %0 = "llm.linear"(%x, %w) <{transposed = true}> : (tensor<2x4xf32>, tensor<8x4xf32>) -> tensor<2x4xf32>
+    %0 = "llm.linear"(%x, %w) <{transposed = true, operandSegmentSizes = array<i32: 1, 1, 0, 0, 0>}> : (tensor<2x4xf32>, tensor<8x4xf32>) -> tensor<2x4xf32>
     func.return
   }
 }
@@ -158,7 +162,7 @@ builtin.module {
 // Attention is over heads,
 builtin.module {
   func.func @main(%q : tensor<2x3x4xf32>) {
-    %0 = "llm.attention"(%q, %q, %q) <{scale = 0.5 : f64, softcap = 0.0 : f64, causal = true, nan_to_zero = false}> : (tensor<2x3x4xf32>, tensor<2x3x4xf32>, tensor<2x3x4xf32>) -> tensor<2x3x4xf32>
+    %0 = "llm.attention"(%q, %q, %q) <{scale = 0.5 : f64, softcap = 0.0 : f64, causal = true, nan_to_zero = false, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0, 0>}> : (tensor<2x3x4xf32>, tensor<2x3x4xf32>, tensor<2x3x4xf32>) -> tensor<2x3x4xf32>
     func.return
   }
 }
@@ -168,7 +172,7 @@ builtin.module {
 // as many for each key and value head,
 builtin.module {
   func.func @main(%q : tensor<1x3x3x4xf32>, %k : tensor<1x2x3x4xf32>) {
-    %0 = "llm.attention"(%q, %k, %k) <{scale = 0.5 : f64, softcap = 0.0 : f64, causal = true, nan_to_zero = false}> : (tensor<1x3x3x4xf32>, tensor<1x2x3x4xf32>, tensor<1x2x3x4xf32>) -> tensor<1x3x3x4xf32>
+    %0 = "llm.attention"(%q, %k, %k) <{scale = 0.5 : f64, softcap = 0.0 : f64, causal = true, nan_to_zero = false, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0, 0>}> : (tensor<1x3x3x4xf32>, tensor<1x2x3x4xf32>, tensor<1x2x3x4xf32>) -> tensor<1x3x3x4xf32>
     func.return
   }
 }
@@ -178,9 +182,36 @@ builtin.module {
 // in one number format.
 builtin.module {
   func.func @main(%q : tensor<1x2x3x4xf32>) {
-    %0 = "llm.attention"(%q, %q, %q) <{scale = 0.5 : f64, softcap = 0.0 : f64, causal = true, nan_to_zero = false}> : (tensor<1x2x3x4xf32>, tensor<1x2x3x4xf32>, tensor<1x2x3x4xf32>) -> tensor<1x2x3x4xf16>
+    %0 = "llm.attention"(%q, %q, %q) <{scale = 0.5 : f64, softcap = 0.0 : f64, causal = true, nan_to_zero = false, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0, 0>}> : (tensor<1x2x3x4xf32>, tensor<1x2x3x4xf32>, tensor<1x2x3x4xf32>) -> tensor<1x2x3x4xf16>
     func.return
   }
 }
 // CHECK: error:
 // CHECK: q and y differ in dtype
+// -----
+// Scales divide the weight.
+builtin.module {
+  func.func @main(%x : tensor<2x4xf32>, %w : tensor<4x6xi8>, %s : tensor<3x1xf32>) {
+    %0 = "llm.linear"(%x, %w, %s) <{transposed = false, operandSegmentSizes = array<i32: 1, 1, 0, 1, 0>}> : (tensor<2x4xf32>, tensor<4x6xi8>, tensor<3x1xf32>) -> tensor<2x6xf32>
+    func.return
+  }
+}
+// CHECK: 3 of scales do not divide 4
+// -----
+// New tokens have places of their own in a cache only.
+builtin.module {
+  func.func @main(%q : tensor<2x2x3x4xf32>, %at : tensor<2xi64>) {
+    %0 = "llm.attention"(%q, %q, %q, %at) <{scale = 0.5 : f64, softcap = 0.0 : f64, causal = true, nan_to_zero = false, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0, 1>}> : (tensor<2x2x3x4xf32>, tensor<2x2x3x4xf32>, tensor<2x2x3x4xf32>, tensor<2xi64>) -> tensor<2x2x3x4xf32>
+    func.return
+  }
+}
+// CHECK: starts without a cache
+// -----
+// Blocks fill the last dimension.
+builtin.module {
+  func.func @main(%x : tensor<2x4xf32>) {
+    %0 = "llm.round_blocks"(%x) <{block = 3 : i64}> : (tensor<2x4xf32>) -> tensor<2x4xf32>
+    func.return
+  }
+}
+// CHECK: 4 features are no multiple of 3

@@ -148,13 +148,13 @@ builtin.module {
       resultSegmentSizes = array<i32: 1, 0>}>
       : (tensor<?x4xf32, #onnx.dims<["seq", "4"]>>) -> tensor<?x4xf32, #onnx.dims<["seq", "4"]>>
     %h = "imc.use"() <{weight = @head}> : () -> tensor<4x8xf32>
-    %y = "llm.linear"(%b, %h) <{transposed = false}> {nodes = ["head"]}
+    %y = "llm.linear"(%b, %h) <{transposed = false, operandSegmentSizes = array<i32: 1, 1, 0, 0, 0>}> {nodes = ["head"]}
       : (tensor<?x4xf32, #onnx.dims<["seq", "4"]>>, tensor<4x8xf32>) -> tensor<?x8xf32, #onnx.dims<["seq", "8"]>>
     func.return %y : tensor<?x8xf32, #onnx.dims<["seq", "8"]>>
   }
   func.func @layer(%x : tensor<?x4xf32, #onnx.dims<["seq", "4"]>>) -> tensor<?x4xf32, #onnx.dims<["seq", "4"]>> {
     %w = "imc.use"() <{weight = @w}> : () -> tensor<4x4xf32>
-    %p = "llm.linear"(%x, %w) <{transposed = false}>
+    %p = "llm.linear"(%x, %w) <{transposed = false, operandSegmentSizes = array<i32: 1, 1, 0, 0, 0>}>
       {nodes = ["mul.0", "mul.1", "mul.2"]}
       : (tensor<?x4xf32, #onnx.dims<["seq", "4"]>>, tensor<4x4xf32>) -> tensor<?x4xf32, #onnx.dims<["seq", "4"]>>
     %q = "llm.activation"(%p) <{activation = "gelu"}> {nodes = ["act.0", "act.1", "act.2"]}

@@ -28,7 +28,7 @@ def group_query_attention(step: Step) -> Outputs:
         cache = step.shape(3)
         step.expect(cache[3], size, "head size")
         total = step.exprs(6)
-        length = total[0] if total else cache[2] + query[1]
+        length = total[0] if total else cache[2] if cache[2].is_constant else cache[2] + query[1]
         if cache[2].is_constant:
             length = maximum(cache[2], length) if length.is_constant else cache[2]
     else:
@@ -41,15 +41,22 @@ def group_query_attention(step: Step) -> Outputs:
 def multi_head_attention(step: Step) -> Outputs:
     """Inputs: query, key, value, bias, key_padding_mask, attention_bias, past_key, past_value."""
     query, heads = step.shape(0), step.attribute("num_heads")
-    if len(query) != 3 or not step.has(1) or len(step.shape(1)) != 3:
-        step.refuse("only query, key and value of three dimensions are supported")
-    key, value_ = step.shape(1), step.shape(2)
+    packed = query if len(query) == 5 else step.shape(1) if step.has(1) and not step.has(2) else None
+    if packed is not None and len(packed) == 5:
+        new, size, value_size = packed[1], packed[4], packed[4]
+    elif len(query) == 3 and step.has(1) and step.has(2):
+        key, value_ = step.shape(1), step.shape(2)
+        by_head = len(key) == 4
+        new, size = (key[2], key[3]) if by_head else (key[1], key[2] // heads)
+        value_size = value_[3] if by_head else value_[2] // heads
+    else:
+        step.refuse("queries, keys and values of these dimensions aren't supported")
     past = step.shape(6)[2] if step.has(6) else Expr.of(0)
-    batch, count, total = query[0], Expr.of(heads), past + key[1]
+    batch, count, total = query[0], Expr.of(heads), past + new
     return [
-        Info(step.dtype(0), (batch, query[1], value_[2])),
-        Info(step.dtype(0), (batch, count, total, key[2] // heads)),
-        Info(step.dtype(0), (batch, count, total, value_[2] // heads)),
+        Info(step.dtype(0), (batch, query[1], value_size * heads)),
+        Info(step.dtype(0), (batch, count, total, size)),
+        Info(step.dtype(0), (batch, count, total, value_size)),
     ]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from xdsl.dialects.builtin import BoolAttr, Float64Type, FloatAttr, StringAttr, SymbolRefAttr
+from xdsl.dialects.builtin import BoolAttr, Float64Type, FloatAttr, StringAttr
 from xdsl.ir import SSAValue
 
 from crossbank.dialects import llm
@@ -57,17 +57,9 @@ def _attention_op(
     zero: bool,
     cache: str,
 ) -> llm.AttentionOp:
-    return llm.AttentionOp.create(
-        operands=[*values, *([] if mask is None else [mask])],
-        result_types=[y],
-        properties={
-            "scale": _number(scale),
-            "softcap": _number(softcap),
-            "causal": BoolAttr.from_bool(causal),
-            "nan_to_zero": BoolAttr.from_bool(zero),
-            **({"cache": SymbolRefAttr(cache)} if cache else {}),
-        },
-    )
+    q, k, v = values
+    op = llm.AttentionOp.of(q, k, v, y, scale=scale, mask=mask, softcap=softcap, causal=causal, nan_to_zero=zero)
+    return op.with_cache(cache, k, v) if cache else op
 
 
 ENGINES = pytest.mark.parametrize("engine", ["simd", "matrix"])
@@ -143,11 +135,10 @@ def test_linear(engine: str, layout: str, transposed: bool, biased: bool, shape:
     expected = x.astype(np.float64) @ (weight.T if transposed else weight) + (bias if biased else 0)
     to = Recorder()
     place = to.argument if layout == "contiguous" else to.strided
-    op = llm.LinearOp.create(
-        operands=[place(x), place(weight), *([place(bias)] if biased else [])],
-        result_types=[tensor("float32", expected.shape)],
-        properties={"transposed": BoolAttr.from_bool(transposed)},
-    )
+    op = llm.LinearOp.of(
+        place(x), place(weight), tensor("float32", expected.shape), transposed=transposed,
+        bias=place(bias) if biased else None,
+    )  # fmt: skip
     np.testing.assert_allclose(to.lower(op, engine)[0], expected, rtol=1e-5, atol=1e-5)
 
 
@@ -160,11 +151,7 @@ def test_half_precision_linear_is_summed_in_float32(engine: str, dtype: str) -> 
     x, weight = _normal(3, 512).astype(kind), _normal(512, 4, seed=1).astype(kind)
     expected = x.astype(np.float64) @ weight.astype(np.float64)
     to = Recorder()
-    op = llm.LinearOp.create(
-        operands=[to.argument(x), to.argument(weight)],
-        result_types=[tensor(dtype, (3, 4))],
-        properties={"transposed": BoolAttr.from_bool(False)},
-    )
+    op = llm.LinearOp.of(to.argument(x), to.argument(weight), tensor(dtype, (3, 4)))
     step = float(ml_dtypes.finfo(kind).eps)
     np.testing.assert_allclose(to.lower(op, engine)[0].astype(np.float64), expected, rtol=step, atol=1e-4)
 

@@ -4,13 +4,13 @@ builtin.module {
   "imc.weight"() <{sym_name = "w", type = tensor<4x4xf32>, tensors = ["w"]}> : () -> ()
   func.func @main(%x : tensor<2x4xf32>) -> tensor<2x4xf32> {
     %w = "imc.use"() <{weight = @w}> : () -> tensor<4x4xf32>
-    %y = "llm.linear"(%x, %w) <{transposed = false}> : (tensor<2x4xf32>, tensor<4x4xf32>) -> tensor<2x4xf32>
+    %y = "llm.linear"(%x, %w) <{transposed = false, operandSegmentSizes = array<i32: 1, 1, 0, 0, 0>}> : (tensor<2x4xf32>, tensor<4x4xf32>) -> tensor<2x4xf32>
     %z = "llm.activation"(%y) <{activation = "silu"}> : (tensor<2x4xf32>) -> tensor<2x4xf32>
     func.return %z : tensor<2x4xf32>
   }
 }
 // CHECK: "imc.use"() <{weight = @w}> : ()
-// CHECK-NEXT: "llm.linear"({{.*}}) <{transposed = false}> {engine = "m"}
+// CHECK-NEXT: "llm.linear"({{.*}}) <{transposed = false, operandSegmentSizes = array<i32: 1, 1, 0, 0, 0>}> {engine = "m"}
 // CHECK-NEXT: "llm.activation"({{.*}}) <{activation = "silu"}> {engine = "v"}
 // CHECK-NEXT: "func.return"(%{{.*}}) : (
 // -----

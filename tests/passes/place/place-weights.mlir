@@ -9,7 +9,7 @@ builtin.module {
   }
   func.func @layer(%x : tensor<2x4xf32>) -> tensor<2x4xf32> {
     %w = "imc.use"() <{weight = @wide}> : () -> tensor<4x10xf32>
-    %y = "llm.linear"(%x, %w) <{transposed = false}> {engine = "m"} : (tensor<2x4xf32>, tensor<4x10xf32>) -> tensor<2x10xf32>
+    %y = "llm.linear"(%x, %w) <{transposed = false, operandSegmentSizes = array<i32: 1, 1, 0, 0, 0>}> {engine = "m"} : (tensor<2x4xf32>, tensor<4x10xf32>) -> tensor<2x10xf32>
     func.return %x : tensor<2x4xf32>
   }
 }
@@ -24,7 +24,7 @@ builtin.module {
   }
   func.func @layer(%x : tensor<2x4xf32>) -> tensor<2x4xf32> {
     %w = "imc.use"() <{weight = @wide}> : () -> tensor<4x20xf32>
-    %y = "llm.linear"(%x, %w) <{transposed = false}> {engine = "m", nodes = ["up.0", "up.1"]} : (tensor<2x4xf32>, tensor<4x20xf32>) -> tensor<2x20xf32>
+    %y = "llm.linear"(%x, %w) <{transposed = false, operandSegmentSizes = array<i32: 1, 1, 0, 0, 0>}> {engine = "m", nodes = ["up.0", "up.1"]} : (tensor<2x4xf32>, tensor<4x20xf32>) -> tensor<2x20xf32>
     func.return %x : tensor<2x4xf32>
   }
 }

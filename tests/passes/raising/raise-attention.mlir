@@ -86,11 +86,11 @@ builtin.module {
     func.return %27, %43, %53, %57, %80 : tensor<?x4x?x16xf32, #onnx.dims<["batch", "4", "seq", "16"]>>, tensor<?x4x?x16xf32, #onnx.dims<["batch", "4", "seq", "16"]>>, tensor<?x4x?x16xf32, #onnx.dims<["batch", "4", "seq", "16"]>>, tensor<?x4x?x16xf32, #onnx.dims<["batch", "4", "seq", "16"]>>, tensor<?x?x16xf32, #onnx.dims<["batch*4", "seq", "16"]>>
   }
 }
-// CHECK: "llm.attention"(%q, %k, %v, %mask) <{scale = 2.500000e-01 : f64, softcap = 0.000000e+00 : f64, causal = false, nan_to_zero = true}>
+// CHECK: "llm.attention"(%q, %k, %v, %mask) <{scale = 2.500000e-01 : f64, softcap = 0.000000e+00 : f64, causal = false, nan_to_zero = true
 // CHECK: [[Z:%.*]] = "onnx.Constant"() <{value = dense<0.000000e+00> : tensor<f32>}>
 // CHECK: [[C:%.*]] = "onnx.Where"(%{{.*}}, [[Z]], %{{.*}})
 // CHECK: [[A:%.*]] = "onnx.Add"([[C]], %mask)
-// CHECK: "llm.attention"(%q, %k, %v, [[A]]) <{scale = 2.500000e-01 : f64, softcap = 0.000000e+00 : f64, causal = false, nan_to_zero = false}>
+// CHECK: "llm.attention"(%q, %k, %v, [[A]]) <{scale = 2.500000e-01 : f64, softcap = 0.000000e+00 : f64, causal = false, nan_to_zero = false
 // CHECK-NOT: llm.
 // CHECK: "onnx.Softmax"
 // CHECK: [[K:%.*]] = "onnx.Transpose"(%h) <{perm = [0 : i64, 2 : i64, 1 : i64, 3 : i64]}>

@@ -32,7 +32,7 @@ builtin.module {
 // CHECK-NEXT: "func.func"() <{sym_name = "layer0"
 // CHECK-NEXT: ^bb0(%x: {{[^%]*}}, %mask: {{[^%]*}}):
 // CHECK-NOT: onnx.Concat
-// CHECK: [[Y:%.*]] = "llm.attention"([[Q:%.*]], [[Q]], [[Q]], %mask) <{{{.*}}, cache = @cache0}>
+// CHECK: [[Y:%.*]] = "llm.attention"([[Q:%.*]], [[Q]], [[Q]], %mask) <{{{.*}}, cache = @cache0
 // CHECK: "func.return"(%{{[^,]*}})
 // CHECK: "func.func"() <{sym_name = "main"
 // CHECK-NEXT: ^bb0(%ids: {{[^%]*}}, %mask: {{[^%]*}}):

@@ -26,9 +26,9 @@ builtin.module {
 // CHECK: [[T:%.*]] = "imc.use"() <{weight = @t}>
 // CHECK: [[B:%.*]] = "imc.use"() <{weight = @b}>
 // CHECK: [[C:%.*]] = "imc.use"() <{weight = @c}>
-// CHECK-NEXT: [[Y:%.*]] = "llm.linear"(%{{.*}}, [[W]], [[B]]) <{transposed = false}>
+// CHECK-NEXT: [[Y:%.*]] = "llm.linear"(%{{.*}}, [[W]], [[B]]) <{transposed = false
 // CHECK-NOT: Reshape
-// CHECK: [[Z:%.*]] = "llm.linear"([[Y]], [[T]], [[C]]) <{transposed = true}>
+// CHECK: [[Z:%.*]] = "llm.linear"([[Y]], [[T]], [[C]]) <{transposed = true
 // CHECK-SAME: -> tensor<?x?x4xf32, #onnx.dims<["batch", "seq", "4"]>>
 // CHECK: [[D:%.*]] = "onnx.MatMul"
 // CHECK: "func.return"([[Z]], [[D]])

@@ -8,8 +8,8 @@ builtin.module {
     %w = "imc.use"() <{weight = @wide}> : () -> tensor<4x10xf32>
     %t = "imc.use"() <{weight = @turned}> : () -> tensor<4x10xf32>
     %l = "imc.use"() <{weight = @loose}> : () -> tensor<4x4xf32>
-    %y = "llm.linear"(%x, %w) <{transposed = false}> {engine = "m"} : (tensor<2x4xf32>, tensor<4x10xf32>) -> tensor<2x10xf32>
-    %z = "llm.linear"(%y, %t) <{transposed = true}> {engine = "m"} : (tensor<2x10xf32>, tensor<4x10xf32>) -> tensor<2x4xf32>
+    %y = "llm.linear"(%x, %w) <{transposed = false, operandSegmentSizes = array<i32: 1, 1, 0, 0, 0>}> {engine = "m"} : (tensor<2x4xf32>, tensor<4x10xf32>) -> tensor<2x10xf32>
+    %z = "llm.linear"(%y, %t) <{transposed = true, operandSegmentSizes = array<i32: 1, 1, 0, 0, 0>}> {engine = "m"} : (tensor<2x10xf32>, tensor<4x10xf32>) -> tensor<2x4xf32>
     %u = "onnx.MatMul"(%z, %l) {version = 18 : i64, engine = "v"} : (tensor<2x4xf32>, tensor<4x4xf32>) -> tensor<2x4xf32>
     func.return %u : tensor<2x4xf32>
   }

@@ -1,5 +1,5 @@
-// RUN: raise-fused, eliminate-dead
-// Attention over repeated heads, RotaryEmbedding with angles of half the width; causal with a past stays.
+// RUN: decompose-fused, eliminate-dead
+// Attention over repeated heads, RotaryEmbedding with angles of half the width; causal with more keys than queries hides keys by position.
 builtin.module {
   func.func @main(%q: tensor<?x4x?x16xf32, #onnx.dims<["batch", "4", "seq", "16"]>>, %k: tensor<?x2x?x16xf32, #onnx.dims<["batch", "2", "past + seq", "16"]>>, %v: tensor<?x2x?x16xf32, #onnx.dims<["batch", "2", "past + seq", "16"]>>, %mask: tensor<?x1x?x?xi1, #onnx.dims<["batch", "1", "seq", "past + seq"]>>, %cos: tensor<?x?x8xf32, #onnx.dims<["batch", "seq", "8"]>>, %sin: tensor<?x?x8xf32, #onnx.dims<["batch", "seq", "8"]>>) -> (tensor<?x4x?x16xf32, #onnx.dims<["batch", "4", "seq", "16"]>>, tensor<?x4x?x16xf32, #onnx.dims<["batch", "4", "seq", "16"]>>) {
     %0 = "onnx.RotaryEmbedding"(%q, %cos, %sin) <{num_heads = 4 : i64}> {version = 18 : i64} : (tensor<?x4x?x16xf32, #onnx.dims<["batch", "4", "seq", "16"]>>, tensor<?x?x8xf32, #onnx.dims<["batch", "seq", "8"]>>, tensor<?x?x8xf32, #onnx.dims<["batch", "seq", "8"]>>) -> tensor<?x4x?x16xf32, #onnx.dims<["batch", "4", "seq", "16"]>>
@@ -34,7 +34,8 @@ builtin.module {
 }
 // CHECK: [[C:%.*]] = "onnx.Reshape"(%{{.*}}, %{{.*}}) <{allowzero = 1 : i64}>
 // CHECK: [[S:%.*]] = "onnx.Reshape"(%{{.*}}, %{{.*}}) <{allowzero = 1 : i64}>
-// CHECK: [[R:%.*]] = "llm.rotary"(%q, [[C]], [[S]]) <{interleaved = false}>
-// CHECK: [[M:%.*]] = "onnx.Where"(%mask,
+// CHECK: [[R:%.*]] = "llm.rotary"(%q, [[C]], [[S]]) <{interleaved = false, width = 16 : i64}>
+// CHECK: "llm.attention"([[R]], %k, %v, %mask) <{scale = 2.500000e-01 : f64,
+// CHECK: [[H:%.*]] = "onnx.LessOrEqual"
+// CHECK: [[M:%.*]] = "onnx.And"(%mask, [[H]])
 // CHECK: "llm.attention"([[R]], %k, %v, [[M]]) <{scale = 2.500000e-01 : f64,
-// CHECK: "onnx.Attention"([[R]],
