@@ -22,17 +22,20 @@ def token_windows(calibration: str | Path | NDArray[Any], context: int) -> NDArr
         try:
             ids = np.frombuffer(Path(calibration).read_bytes(), np.uint8).astype(np.int64)
         except OSError as error:
-            raise ProgramError("CB0806", f"can't read calibration text {calibration}: {error.strerror}") from error
+            raise ProgramError(
+                "CB0806", f"can't read the calibration text: {error.strerror}", str(calibration), "check the path"
+            ) from error
     else:
         ids = np.asarray(calibration)
         if ids.dtype.kind not in "iu":
-            raise ProgramError("CB0806", f"calibration ids are {ids.dtype}, not integers")
+            raise ProgramError("CB0806", f"calibration ids are {ids.dtype}, not integers", help="give ids.astype(int)")
         if ids.ndim == 2:
             return ids[:MAX_WINDOWS, :context].astype(np.int64)
         ids = ids.reshape(-1).astype(np.int64)
     width = min(WINDOW_TOKENS, context, len(ids))
     if width < 1:
-        raise ProgramError("CB0806", "the calibration text is empty")
+        where = str(calibration) if isinstance(calibration, str | Path) else ""
+        raise ProgramError("CB0806", "the calibration text has 0 tokens, at least 1 is needed", where, "give another")
     count = min(len(ids) // width, MAX_WINDOWS)
     return ids[: count * width].reshape(count, width)
 

@@ -81,7 +81,7 @@ def compile_command(
         "chips": chips_of(chips),
     }
     start = time.perf_counter()
-    path = output or Path(model.name).with_suffix(".cbk")
+    path = output or Path(f"{model.stem}.cbk")
     check_folder(path)
     with progress_bar("compile") as update:
         if start_from is not None:

@@ -32,7 +32,7 @@ def read_text_bytes(path: Path, max_bytes: int | None) -> bytes:
     except OSError as error:
         raise ProgramError("CB0815", f"can't read the text: {error.strerror}", str(path), "check the path") from error
     if not data:
-        raise ProgramError("CB0815", "there is no text to predict: 0 bytes, at least 1 is needed", str(path))
+        raise ProgramError("CB0815", "the text has 0 bytes, at least 1 is needed", str(path), "give another")
     return data
 
 
