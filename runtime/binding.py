@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ from crossbank.runtime.numerics import dtype_of
 from crossbank.runtime.program import Code, Port, ProgramError
 
 Feeds = Mapping[str, NDArray[Any]]
+SEEDS = 1 << 64
 
 
 def bind(code: Code, ports: Iterable[Port], feeds: Feeds, known: Mapping[str, int] | None = None) -> dict[str, int]:
@@ -64,6 +66,16 @@ def check_limits(code: Code, dimensions: Mapping[str, int]) -> None:
         low, high = code.registers.get(name, (value, value))
         if not low <= value <= high:
             raise ProgramError("CB0608", f"{name} is {value}, the program takes {low} to {high}")
+
+
+def check_device(seed: int, time_s: float) -> None:
+    """See that a seed and a time since programming name a device; ProgramError CB0611."""
+    if not isinstance(seed, int | np.integer) or not 0 <= seed < SEEDS:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ProgramError("CB0611", f"seed {seed!r} names no device", help="give an integer from 0 to 2^64 - 1")
+    if not math.isfinite(time_s) or time_s < 0:
+        raise ProgramError(
+            "CB0611", f"{time_s} s is no time after programming", help="give a finite number of seconds, 0 or more"
+        )
 
 
 def unknown_name(code: str, kind: str, name: str, known: Iterable[str]) -> ProgramError:
@@ -133,5 +145,14 @@ def _check_shape(port: Port, value: NDArray[Any], values: Mapping[str, int]) -> 
 
 
 def as_arrays(feeds: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
-    """Feeds as arrays: numbers and lists are taken as NumPy takes them."""
-    return {name: np.asarray(value) for name, value in feeds.items()}
+    """Feeds as arrays: numbers and lists are taken as NumPy takes them; ProgramError CB0601 for uneven lists."""
+    return {name: _as_array(name, value) for name, value in feeds.items()}
+
+
+def _as_array(name: str, value: Any) -> NDArray[Any]:
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise ProgramError(
+            "CB0601", f"input {name} is no array: {error}", help="feed rows of one length, padded and masked"
+        ) from error

@@ -87,13 +87,16 @@ def dimensions_of(code: Code, batch: int, new: int, past: IntArray) -> dict[str,
 
 def _check(code: Code, prompt: int, generate: int, batch: int) -> None:
     context, most = code.limits.get("context"), code.limits.get("max_batch")
-    if prompt < 1 or generate < 0 or batch < 1:
-        raise ProgramError("CB0704", f"prompt {prompt}, generate {generate}, batch {batch}: need at least 1, 0 and 1")
-    if context is not None and prompt + max(generate - 1, 0) > context:
+    for name, value, least in (("prompt", prompt, 1), ("generate", generate, 0), ("batch", batch, 1)):
+        if value < least or value != int(value):
+            raise ProgramError("CB0704", f"{name} {value} is no size", help=f"give a whole number, at least {least}")
+    held = prompt + max(generate - 1, 0)
+    if context is not None and held > context:
         raise ProgramError(
             "CB0705",
-            f"{prompt} + {generate} tokens exceed the context of {context} that the program was compiled for",
-            help=f"compile with --context {prompt + generate}",
+            f"a prompt of {prompt} and {generate} new tokens, the last of which is not read, exceed the context of "
+            f"{context} that the program was compiled for",
+            help=f"compile with --context {held}",
         )
     if most is not None and batch > most:
         raise ProgramError("CB0706", f"batch {batch} exceeds {most}", help=f"compile with --max-batch {batch}")

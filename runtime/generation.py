@@ -55,8 +55,16 @@ class Decoding:
         done = np.zeros(len(ids), bool)
         last = np.zeros(len(ids), np.int64)
         past, kept = 0, dict[str, NDArray[Any]]()
-        for _ in range(max_new_tokens):
+        steps = self.session.steps
+        for new in range(max_new_tokens):
+            if new and self.session.steps != steps:
+                raise ProgramError(
+                    "CB0612",
+                    "the session ran something else while it generated: its cache is another one's",
+                    help="take a session for each; program.session() makes one",
+                )
             dimensions = self._step(ids, past, kept)
+            steps = self.session.steps
             logits = self.session.result(self.logits, dimensions)
             scores = logits[:, -1] if logits.ndim == 3 else logits
             chosen = np.asarray(scores, np.float32).argmax(axis=-1).astype(np.int64)
@@ -135,7 +143,12 @@ def _is_conventional(name: str) -> bool:
 
 
 def _prompt(prompt_ids: ArrayLike) -> Tokens:
-    ids = np.asarray(prompt_ids)
+    try:
+        ids = np.asarray(prompt_ids)
+    except ValueError as error:
+        raise ProgramError(
+            "CB0610", f"a prompt of uneven rows can't be continued: {error}", help="give rows of one length"
+        ) from error
     if ids.ndim not in (1, 2) or not ids.size or ids.dtype.kind not in "iu":
         raise ProgramError(
             "CB0610",

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from crossbank.runtime.binding import Feeds, as_arrays, bind, check_limits, unknown_name
+from crossbank.runtime.binding import Feeds, as_arrays, bind, check_device, check_limits, unknown_name
 from crossbank.runtime.executor import Executor, Listener
 from crossbank.runtime.generation import Decoding
 from crossbank.runtime.machine import LINE, Machine
@@ -36,6 +36,7 @@ class Session:
 
     `seed` draws the device's noise, `time_s` counts seconds from the end of programming; `noise=False` keeps converters
     and number formats, `ideal=True` switches them off too. `lane_chunk` caps the trips of a loop that run at once.
+    ProgramError CB0611 for a seed or a time that no device has.
     """
 
     def __init__(
@@ -49,10 +50,13 @@ class Session:
         listeners: Sequence[Listener] = (),
         lane_chunk: int | None = None,
     ) -> None:
+        check_device(seed, time_s)
         self.code = code
         self.machine = Machine(code, tensors, seed, time_s, noise, ideal)
         self.executor = Executor(self.machine, listeners, lane_chunk)
         self._ready = False
+        self.steps = 0
+        """How often main has run."""
         self._main = code.functions["main"]
         self._imports = code.functions.get("import_cache", Function("import_cache", ""))
         self._exports = code.functions.get("export_cache", Function("export_cache", ""))
@@ -100,6 +104,7 @@ class Session:
     def step(self, feeds: Feeds, dimensions: Mapping[str, int]) -> None:
         """Run main once on the device's own caches; read what it gives with `result`."""
         self._feed(self._main, feeds, dimensions)
+        self.steps += 1
         self._start("main", dimensions)
 
     def result(self, name: str, dimensions: Mapping[str, int]) -> Array:
@@ -119,10 +124,11 @@ class Session:
         """The tokens that greedy decoding adds to a prompt (tokens,) or (batch, tokens), the cache kept on the device.
 
         Returns (new,) or (batch, new), without the prompt; rows that reached `eos` are filled up with it. ProgramError
-        CB0605 context, CB0606 batch, CB0609 an input that generation can't fill, CB0610 an unusable prompt.
+        CB0605 context, CB0606 batch, CB0609 an input that generation can't fill, CB0610 an unusable prompt, CB0612 a
+        session that ran something else in between.
         """
-        single = np.ndim(prompt_ids) == 1
         tokens = list(self.stream(prompt_ids, max_new_tokens, eos))
+        single = np.ndim(prompt_ids) == 1
         rows = np.stack(tokens, axis=-1) if tokens else np.zeros((len(np.atleast_2d(prompt_ids)), 0), np.int64)
         return rows[0] if single else rows
 

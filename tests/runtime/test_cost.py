@@ -64,3 +64,21 @@ def test_a_model_of_fixed_shape_takes_its_shape_each_step(exact: bool) -> None:
 def test_more_sequences_than_a_model_fixes_are_refused() -> None:
     with extra_sets(MODEL), pytest.raises(ProgramError, match="batch 3 exceeds the 2 that the model fixes"):
         generation_cost(fixed(2, 2), prompt=5, batch=3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        ((0, 1, 1), "CB0704", "prompt 0"),
+        ((1.5, 1, 1), "CB0704", "prompt 1.5"),
+        ((1, -1, 1), "CB0704", "generate -1"),
+        ((1, 1, 0), "CB0704", "batch 0"),
+        ((CONTEXT, 2, 1), "CB0705", f"--context {CONTEXT + 1}"),
+        ((1, 1, 3), "CB0706", "--max-batch 3"),
+    ],
+)
+def test_sizes_that_no_generation_has_are_refused(arguments: Any, code: str, text: str) -> None:
+    with extra_sets(MODEL), pytest.raises(ProgramError) as caught:
+        generation_cost(program("device"), *arguments)
+    assert caught.value.code == code
+    assert text in str(caught.value)

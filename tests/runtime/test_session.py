@@ -103,6 +103,7 @@ def _changed(**changes: Any) -> dict[str, Any]:
             "input attention_mask has shape [1, 7], the program expects [batch, past + sequence] = [1, 3]",
         ),
         (feeds([[1]], [[0] * CONTEXT]), "CB0605", "16 past and 1 new tokens are more than the context of 16"),
+        (_changed(input_ids=[[1, 2], [3]]), "CB0601", "input input_ids is no array"),
         (feeds([[1]] * 3), "CB0606", "a batch of 3 is more than the 2"),
     ],
 )
@@ -150,6 +151,7 @@ def test_generate_stops_at_the_end_token() -> None:
         ([[1], [1], [1]], 1, "CB0606"),
         ([], 3, "CB0610"),
         ([0.5], 3, "CB0610"),
+        ([[1, 2], [3]], 3, "CB0610"),
     ],
 )
 def test_generate_refuses_what_does_not_fit(cache: str, prompt: Any, count: int, code: str) -> None:
@@ -166,3 +168,25 @@ def test_generate_lists_inputs_that_it_can_not_fill() -> None:
     with pytest.raises(ProgramError, match="generation can't fill input pixels") as caught:
         Session(code, TensorStore()).generate([1], 1)
     assert caught.value.code == "CB0609"
+
+
+def test_generation_notices_that_its_cache_is_gone() -> None:
+    """A run between two tokens leaves its own past on the device."""
+    s = session()
+    tokens = s.stream([1, 2, 3], 4)
+    next(tokens)
+    s.run(None, feeds([[5]]))
+    with pytest.raises(ProgramError, match="CB0612"):
+        next(tokens)
+
+
+@pytest.mark.parametrize("seed", [-1, 1 << 64, "a", 1.5])
+def test_a_seed_is_an_integer_of_64_bits(seed: Any) -> None:
+    with pytest.raises(ProgramError, match="CB0611"):
+        Session(program(), TensorStore(), seed=seed)
+
+
+@pytest.mark.parametrize("time_s", [-1.0, float("nan"), float("inf")])
+def test_time_counts_from_the_end_of_programming(time_s: float) -> None:
+    with pytest.raises(ProgramError, match="CB0611"):
+        Session(program(), TensorStore(), time_s=time_s)
