@@ -132,8 +132,7 @@ def test_steps_of_any_context_cost_the_same_together_as_alone() -> None:
 
 @pytest.mark.parametrize(
     "folder",
-    [path for path in zoo.models("ts17_kv", "dynamo18_kv", "optimum_kv") if "float16" not in path.name],
-    ids=lambda path: path.name,
+    zoo.parameters("ts17_kv", "dynamo18_kv", "optimum_kv", where=lambda name: "float16" not in name),
 )
 def test_zoo_models_equal_their_recordings(folder: Path) -> None:
     session = crossbank.compile(folder / "model.onnx", "aim", quiet=True).session(ideal=True)

@@ -14,6 +14,7 @@ from tests import zoo
 
 SAMPLE = Path(__file__).parents[1] / "samples" / "tiny_llama" / "tiny_llama.onnx"
 LAYERS, GROUPS, HEAD_DIM, VOCABULARY = 6, 2, 40, 256
+USUAL = frozenset({"ts17_kv_llama", "dynamo18_kv_gpt2", "dynamo23_kv_llama", "optimum_kv_gpt2"})
 TOLERANCE = 1e-4
 HALF_TOLERANCE = 2e-3
 """Fused operations round float16 once where onnxruntime rounds after each of several."""
@@ -81,8 +82,7 @@ def test_equal_layers_are_one_block(program: Program) -> None:
 
 @pytest.mark.parametrize(
     "folder",
-    [path for path in zoo.models("ts17", "dynamo", "optimum") if "llama" in path.name or "gpt2" in path.name],
-    ids=lambda path: path.name,
+    zoo.parameters("ts17", "dynamo", "optimum", usual=USUAL, where=lambda name: name.endswith(("llama", "gpt2"))),
 )
 def test_zoo_models_equal_their_recordings(folder: Path) -> None:
     session = crossbank.compile(folder / "model.onnx", quiet=True).session()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 from typing import Any
 
 import ml_dtypes
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 HERE = Path(__file__).parent / "data" / "zoo"
@@ -18,6 +19,19 @@ def models(*prefixes: str) -> list[Path]:
     """Folders of zoo models by the beginning of their names, from the repository where `../shared/zoo` is absent."""
     folder = SHARED if SHARED.is_dir() else HERE
     return [path for path in sorted(folder.iterdir()) if path.name.startswith(prefixes)]
+
+
+def parameters(*prefixes: str, usual: Container[str] = frozenset(), where: Callable[[str], bool] = bool) -> list[Any]:
+    """Models as test parameters, those whose name passes `where`.
+
+    In every run take part those kept in the repository, and `usual` ones; in long runs all.
+    """
+    kept = {path.name for path in HERE.iterdir()}
+    return [
+        pytest.param(path, id=path.name, marks=() if path.name in kept or path.name in usual else pytest.mark.slow)
+        for path in models(*prefixes)
+        if where(path.name)
+    ]
 
 
 def cases(folder: Path) -> Iterator[tuple[str, dict[str, NDArray[Any]], dict[str, NDArray[Any]]]]:

@@ -23,7 +23,7 @@ from crossbank.passes.context import CompileContext
 from tests.compiler.frontend.deep import deepen
 from tests.compiler.frontend.models import FLOAT, imported, model, node
 from tests.interpreter import Interpreter
-from tests.zoo import HERE, cases, error, models
+from tests.zoo import HERE, cases, error, models, parameters
 
 SAMPLE = Path(__file__).parents[3] / "samples" / "tiny_llama" / "tiny_llama.onnx"
 ROUTES = (
@@ -38,6 +38,8 @@ ROUTES = (
     "quant_dyn",
     "quant_n4",
 )
+USUAL = frozenset({"hf5_dynamo23_kv_llama", "genai_fp32_llama", "quant_n4_qdq_llama", "quant_dyn_u8_llama"})
+"""What every run imports besides the models kept here; long ones import all."""
 HALF = "float16"
 """onnxruntime runs float16 graphs in float32 between nodes; node by node they round more often."""
 
@@ -46,7 +48,7 @@ def repeats(module: ModuleOp) -> list[RepeatOp]:
     return [op for op in module.walk() if isinstance(op, RepeatOp)]
 
 
-@pytest.mark.parametrize("folder", [f for f in models(*ROUTES) if HALF not in f.name], ids=lambda f: f.name)
+@pytest.mark.parametrize("folder", parameters(*ROUTES, usual=USUAL, where=lambda name: HALF not in name))
 def test_zoo_models_compute_the_recorded_outputs(folder: Path):
     ctx = CompileContext()
     module = import_model(folder / "model.onnx", ctx)
@@ -59,7 +61,7 @@ def test_zoo_models_compute_the_recorded_outputs(folder: Path):
             assert error(outputs[name], value) < 2e-6, f"{case} {name}"
 
 
-@pytest.mark.parametrize("folder", models("ts17", "dynamo", "hf5", "optimum", "std"), ids=lambda f: f.name)
+@pytest.mark.parametrize("folder", parameters("ts17", "dynamo", "hf5", "optimum", "std", usual=USUAL))
 def test_zoo_layers_are_one_function(folder: Path):
     module = import_model(folder / "model.onnx", CompileContext())
     found = repeats(module)

@@ -12,7 +12,7 @@ from crossbank.passes.context import CompileContext
 from crossbank.passes.raising import PASSES
 from crossbank.passes.rewriting import nodes_of
 from tests.interpreter_llm import RaisedInterpreter
-from tests.zoo import cases, error, models
+from tests.zoo import cases, error, parameters
 
 TOLERANCE = 1e-4
 LLAMA = {"linear": 15, "attention": 2, "rms_norm": 5, "rotary": 4, "gated_mlp": 2, "embedding": 1}
@@ -27,10 +27,12 @@ EXPECTED = {
     "bert": GPT2 | {"linear": 12, "embedding": 3},
 }
 ROUTES = ("dynamo18_", "dynamo23_", "ts14_", "ts17_", "optimum_kv", "optimum_nocache", "hf5_dynamo18", "hf5_dynamo23")
-FOLDERS = [path for path in models(*ROUTES) if path.name.rpartition("_")[2] in EXPECTED]
+USUAL = frozenset({"ts17_kv_llama", "dynamo18_kv_phi3", "dynamo23_kv_gpt2", "optimum_kv_qwen2", "ts17_bert"})
 
 
-@pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "folder", parameters(*ROUTES, usual=USUAL, where=lambda name: name.rpartition("_")[2] in EXPECTED)
+)
 def test_raised_zoo(folder: Path) -> None:
     ctx = CompileContext()
     module = import_model(folder / "model.onnx", ctx)
