@@ -27,7 +27,7 @@ lint: $(VENV)/.test
 	@$(BIN)/ruff check .
 
 types: $(VENV)/.test
-	@$(BIN)/basedpyright
+	@$(BIN)/basedpyright --pythonpath $(BIN)/python
 
 bench: $(VENV)/.test  ## the figures that the project promises
 	$(BIN)/python -m benchmarks

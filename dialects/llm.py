@@ -260,8 +260,8 @@ class AppendOp(IRDLOperation):
     """Past tokens with new ones in between or behind: past [B, G, P, D], new [B, G, S, D], y [B, G, T, D], T >= P.
 
     y[b, :, :P] is past[b], then y[b, :, starts[b] : starts[b] + S] is new[b]; starts [B] are integers of at least 0
-    with starts[b] + S <= T (`circular`: tokens count modulo T). With `clear`, y[b, :, starts[b] + S :] is 0. Tokens that
-    lie neither in past nor in new are undefined.
+    with starts[b] + S <= T (`circular`: tokens count modulo T). With `clear`, y[b, :, starts[b] + S :] is 0. Tokens
+    that lie neither in past nor in new are undefined.
     """
 
     name = "llm.append"

@@ -101,7 +101,8 @@ def _attention(op: Operation, parts: Parts) -> list[SSAValue | None]:
         raise Unfit("attention: rotary embedding inside, or computed weights")
     heads = int(attr(op, "num_heads"))
     width = shape_of(weights)[1]
-    sizes = [Expr.of(size) for size in attr(op, "qkv_hidden_sizes") or []] or [width // 3] * 3
+    given: list[int] = [int(size) for size in attr(op, "qkv_hidden_sizes") or ()]
+    sizes = [Expr.of(size) for size in given] or [width // 3] * 3
     kind = tensor(dtype_of(x), (*shape_of(x)[:2], width))
     packed = parts.add(LinearOp.of(x, weights, kind, bias=bias))
     ends = [ZERO, sizes[0], sizes[0] + sizes[1], width]
