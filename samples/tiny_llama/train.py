@@ -1,8 +1,8 @@
 """Trains the byte-level Llama on Python's standard library, exports it to ONNX and evaluates the exported file.
 
-    python samples/tiny_llama/train.py               # train, export, evaluate
-    python samples/tiny_llama/train.py --evaluate    # evaluate only
-    python samples/tiny_llama/train.py --untrained   # export with random weights, for the shapes alone
+python samples/tiny_llama/train.py               # train, export, evaluate
+python samples/tiny_llama/train.py --evaluate    # evaluate only
+python samples/tiny_llama/train.py --untrained   # export with random weights, for the shapes alone
 """
 
 import argparse
