@@ -15,7 +15,9 @@ from xdsl.passes import ModulePass
 
 from crossbank.compiler.phases import PHASES, passes_of
 from crossbank.runtime.assembly.reference import reference_page
+from crossbank.runtime.registry import instruction_set
 
+SETS = ("core", "xbar", "pim", "matrix", "simd", "host")
 HERE = Path(__file__).parent
 PHASE_TEXTS = {
     "import": "Read the ONNX file: `onnx` operations over tensors with named dimensions, located at their nodes. Shape "
@@ -89,6 +91,11 @@ EXAMPLES = {
 LOOKING = ("note-recognised", "check-dimensions")
 
 
+def instructions_page() -> str:
+    """The page of the instructions that come with the package."""
+    return reference_page([instruction_set(name) for name in SETS])
+
+
 def passes_page() -> str:
     """The page of all phases and passes in order."""
     lines = [
@@ -96,9 +103,10 @@ def passes_page() -> str:
         "",
         "<!-- made by docs/pages.py: change the passes, not this page -->",
         "",
-        "A compilation runs these phases in order; `--stop-after PHASE` stops behind one, `--dump-ir DIR` writes a file per "
-        "pass, `--from` resumes. Each pass is a file in `passes/<phase>/`, runs alone with `crossbank opt FILE -p NAME`, and "
-        "takes its options in braces: `-p 'reduce-partial-sums{where=vector-unit}'`. IR is shortened here; in full it is "
+        "A compilation runs these phases in order; `--stop-after PHASE` stops behind one, `--dump-ir DIR` writes a "
+        "file per pass, `--from` resumes. Each pass is a file in `passes/<phase>/`, runs alone with `crossbank opt "
+        "FILE -p NAME`, and takes its options in braces: `-p 'reduce-partial-sums{where=vector-unit}'`. IR is "
+        "shortened here; in full it is "
         "xDSL's generic form, with types and locations.",
     ]
     for phase in PHASES:
@@ -157,7 +165,7 @@ def _plain(line: str) -> str:
 
 def main() -> None:
     """Write both pages."""
-    (HERE / "instructions.md").write_text(reference_page(), encoding="utf-8")
+    (HERE / "instructions.md").write_text(instructions_page(), encoding="utf-8")
     (HERE / "passes.md").write_text(passes_page(), encoding="utf-8")
 
 

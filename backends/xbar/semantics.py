@@ -48,7 +48,7 @@ class Unit:
             self.mode = MvmMode.NOISY if machine.noise else MvmMode.QUANTISED
         self.groups: dict[int, ArrayGroup] = {}
         self.registers: dict[int, NDArray[np.float32]] = {}
-        self.noise = stream(machine.seed, 0, (0, 0), Purpose.READ)
+        self.noise = stream(machine.seed, 0, (0, 0), Purpose.MVM)
         """Fresh read noise of the session's MVMs, in the order in which they happen."""
 
     def enter_lanes(self, lanes: int) -> None:
