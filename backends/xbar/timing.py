@@ -59,6 +59,7 @@ class ArrayTiming:
     columns: int
     phases: int
     input_bits: int
+    output_bits: int
     mvm_ps: int
     accumulate_ps: int
     program_ps: int
@@ -83,6 +84,7 @@ class ArrayTiming:
             columns=int(organisation["columns"]),
             phases=phases,
             input_bits=int(organisation["input_bits"]),
+            output_bits=int(organisation["output_bits"]),
             mvm_ps=int(timing[f"mvm_{phases}phase_ps"]),
             accumulate_ps=int(timing["accumulate_ps"]),
             program_ps=round(int(organisation["rows"]) * iterations * float(timing["write_pulse_ns"]) * 1000),
@@ -134,11 +136,19 @@ def mvm(clock: Clock, o: Any, unit: ArrayTiming) -> None:
 
 
 def accumulate(clock: Clock, o: Any, unit: ArrayTiming) -> None:
-    """Add partial sums over row tiles, one addition a cycle for all columns, and send the sums to memory."""
-    width, chips = o.dst.elements, o.chips
+    """Bring the partial sums of all row tiles to where they are added, add them, and send the sums to memory.
+
+    Partial sums travel as codes of the ADCs; those of a chip share its network, and each chip of the group has one.
+    """
+    width, chips, others = o.dst.elements, o.chips, o.row_tiles - 1
     start = latest(clock.ready(clock.engine), clock.ready(_arrays(clock)))
-    added = clock.plus(start, (o.row_tiles - 1 + (o.bias is not None)) * unit.accumulate_ps, "accumulate")
-    clock.spend("accumulate", width * (o.row_tiles - 1 + (o.bias is not None)) * unit.accumulate_pj * PICO)
+    if others:
+        codes_bytes = -(-others * width * unit.output_bits // 8)
+        chip_bytes = -(-codes_bytes // chips)
+        start = _transfer(clock, unit, "output", start, chip_bytes, 1, 0)
+        clock.spend("network", (codes_bytes - chip_bytes) * unit.network.pj_per_byte * PICO)
+    added = clock.plus(start, (others + (o.bias is not None)) * unit.accumulate_ps, "accumulate")
+    clock.spend("accumulate", width * (others + (o.bias is not None)) * unit.accumulate_pj * PICO)
     there = _transfer(clock, unit, "output", added, width * 4, chips, min(o.row_tiles, chips) - 1)
     clock.set(f"{clock.engine}.done", latest(clock.ready(f"{clock.engine}.done"), there))
 
