@@ -80,7 +80,10 @@ def capacity_of(ctx: CompileContext, module: ModuleOp, more: Iterable[str] = ())
     names = tuple(dict.fromkeys((*_dimensions(module), *more)))
     context = ctx.options.context or DEFAULT_CONTEXT
     noted: Mapping[str, str] = ctx.notes.get("roles") or ctx.notes.get("dims", {}).get("roles") or {}
-    roles = dict(noted) or _guess(names)
+    guessed = _guess(names)
+    roles = dict(noted) or guessed
+    if guessed.get("past") not in (None, *roles.values()):
+        roles.setdefault("past", guessed["past"])  # without a cache, as of a mask over past and new tokens
     ranges: dict[str, Bounds] = {name: (1, context) for name in names}
     replacements: dict[str, Expr] = {}
     if "batch" in roles:

@@ -12,7 +12,10 @@ KIND = 'tensor<?x?xf32, #onnx.dims<["batch", "past_len + seq_len"]>>'
 TEXT = f'func.func @main(%x : {KIND}, %y : tensor<?xf32, #onnx.dims<["seq_len"]>>) {{ func.return }}'
 
 
-@pytest.mark.parametrize("noted", [{}, {"batch": "batch", "sequence": "seq_len", "past": "past_len"}])
+NOTED = {"batch": "batch", "sequence": "seq_len", "past": "past_len"}
+
+
+@pytest.mark.parametrize("noted", [{}, NOTED, {"batch": "batch", "sequence": "seq_len"}])
 def test_past_and_new_tokens_together_stay_within_the_context(noted: dict[str, str]) -> None:
     ctx = toy.context(context=100, max_batch=3)
     ctx.notes["dims"] = {"roles": noted}
