@@ -12,12 +12,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, cast
 
 from crossbank.runtime.program import ProgramError
 
 KINDS = ("xbar", "pim", "matrix", "simd", "host")
+"""The kinds that come with the package; a plug-in's family adds its own by the entry point `crossbank.backends`."""
 MEMORY_KEYS = (
     "name",
     "description",
@@ -189,8 +191,8 @@ def read_system(text: str, where: str) -> System:
     engines: dict[str, EngineSpec] = {}
     for table in _tables(raw, "engine", where):
         name, kind = str(table.get("name", table.get("kind", ""))), str(table.get("kind", ""))
-        if kind not in KINDS:
-            raise _bad(where, f"engine {name!r}: unknown kind {kind!r}", suggestion(kind, KINDS))
+        if kind not in engine_kinds():
+            raise _bad(where, f"engine {name!r}: unknown kind {kind!r}", suggestion(kind, engine_kinds()))
         sections = {key: value for key, value in table.items() if key not in ("name", "kind")}
         engines[name] = EngineSpec(name, kind, _plain(sections, name, where, found))
     memories: dict[str, Mapping[str, Any]] = {}
@@ -210,6 +212,11 @@ def read_system(text: str, where: str) -> System:
         str(raw["name"]), str(raw.get("title", raw["name"])), str(raw.get("description", "")),
         engines, memories, links, group, found,
     )  # fmt: skip
+
+
+def engine_kinds() -> tuple[str, ...]:
+    """The kinds of engines that installed families run."""
+    return tuple(dict.fromkeys((*KINDS, *(entry.name for entry in entry_points(group="crossbank.backends")))))
 
 
 def target_names() -> list[str]:

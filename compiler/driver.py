@@ -206,7 +206,8 @@ def finish(module: ModuleOp, job: Compilation, calibrated: bool = False) -> Prog
         code = emit(module, job.ctx)
         code.summary["live_ops_max"] = job.live_ops_max
         unused = {"nodes": 0, "macs": 0, "macs_expression": "0", "weight_bytes": 0}
-        code.summary["engines"] = {kind: code.summary["engines"].get(kind, unused) for kind in KINDS}
+        engines: dict[str, Any] = code.summary["engines"]
+        code.summary["engines"] = {kind: engines.get(kind, unused) for kind in (*KINDS, *engines)}
         if any(instruction_set(engine.isa).calibrate for engine in code.engines.values()):
             code.summary["calibration"] = "sample tokens" if calibrated else "the weights' statistics"
         program = Program(code, job.ctx.tensors, job.phases)

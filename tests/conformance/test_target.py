@@ -55,7 +55,7 @@ def test_the_sample_compiles_and_verifies(program: Program) -> None:
 def test_the_summary_accounts_for_the_model(program: Program) -> None:
     summary = program.summary()
     assert summary["nodes"] == len(onnx.load(SAMPLE).graph.node)
-    assert set(summary["engines"]) == {"xbar", "pim", "matrix", "simd", "host"}
+    assert set(summary["engines"]) >= {"xbar", "pim", "matrix", "simd", "host"}
     assert summary["recognised"]["attention"] == summary["recognised"]["kv_cache"] == 6
     assert not summary["unrecognised"]
     assert summary["instructions"] == sum(len(s) for b in program.code.blocks.values() for s in b.streams.values())
