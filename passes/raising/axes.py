@@ -112,20 +112,6 @@ def _regroup(dims: Dims, shape: Sequence[Expr]) -> Dims | None:
     return result
 
 
-def order(dims: Dims, lead: int) -> list[int] | None:
-    """The axes of a value in order, repetitions as -1, those of size 1 left out.
-
-    None if one of the dimensions after the first `lead` is made of more than one axis.
-    """
-    found: list[int] = []
-    for i, group in enumerate(dims):
-        axes = [axis.index for axis in group if axis.size != ONE]
-        if i >= lead and len(axes) > 1:
-            return None
-        found += axes
-    return found
-
-
 @dataclass(frozen=True)
 class Found:
     """A 4-D source behind a value: `perm` brings its axes into order, `scale` is taken out on the way from it."""
@@ -149,7 +135,7 @@ def source_with(value: SSAValue, wanted: Sequence[int], lead: int) -> Found | No
     for count in range(len(steps) + 1):
         source = steps[count - 1].source if count else value
         dims = dims_from(source, steps[:count][::-1]) if rank(source) == 4 else None
-        perm = _permutation(source, order(dims, lead), wanted) if dims is not None else None
+        perm = _permutation(shape_of(source), dims, wanted, lead) if dims is not None else None
         if perm is None:
             continue
         found = Found(source, perm, math.prod(step.scale for step in steps[:count]))
@@ -158,20 +144,25 @@ def source_with(value: SSAValue, wanted: Sequence[int], lead: int) -> Found | No
     return best
 
 
-def _permutation(source: SSAValue, found: list[int] | None, wanted: Sequence[int]) -> tuple[int, ...] | None:
-    """The order of the source's axes under which a value's axes `found` read as `wanted`."""
-    if found is None:
+def _permutation(shape: Sequence[Expr], dims: Dims, wanted: Sequence[int], lead: int) -> tuple[int, ...] | None:
+    """The order of a source's axes under which a value of dimensions `dims` reads as `wanted`; ones fill what is left.
+
+    None if one of the dimensions after the first `lead` is made of more than one axis, or of another than wanted.
+    """
+    groups = [[axis.index for axis in group if axis.size != ONE] for group in dims]
+    front, back = groups[:lead], groups[lead:]
+    if len(back) != 2 or any(len(group) > 1 or -1 in group for group in back):
         return None
-    ones = {i for i, size in enumerate(shape_of(source)) if size == ONE}
-    goal = [axis for axis in wanted if axis not in ones]
-    if found in (goal, [axis for axis in goal if axis != -1]):
-        return (0, 1, 2, 3)
-    places = [axis for axis in wanted if axis != -1]
-    repeated = [i for i, axis in enumerate(found) if axis == -1]
-    plain = [axis for axis in found if axis != -1]
-    if sorted(plain) != [0, 1, 2, 3] or repeated not in ([], [wanted.index(-1)] if -1 in wanted else []):
+    leading = [axis for group in front for axis in group]
+    if -1 in leading[:-1] or (-1 in leading and (-1 not in wanted or -1 not in front[-1])):
         return None
-    perm = [0, 0, 0, 0]
-    for axis, place in zip(plain, places, strict=True):
-        perm[place] = axis
-    return tuple(perm)
+    leading = [axis for axis in leading if axis != -1]
+    if len(leading) > 2:
+        return None
+    places = dict(zip((0, 1), leading, strict=False))
+    if len(leading) == 1 and (leading[0] in front[1] if lead == 2 else leading[0] != 0):
+        places = {1: leading[0]}
+    places |= {place: group[0] for place, group in zip(wanted[-2:], back, strict=True) if group}
+    ones = (axis for axis in range(4) if axis not in places.values() and shape[axis] == ONE)
+    perm = tuple(places[place] if place in places else next(ones, -1) for place in range(4))
+    return perm if sorted(perm) == [0, 1, 2, 3] else None
