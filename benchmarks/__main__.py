@@ -12,6 +12,7 @@ from importlib import import_module
 from pathlib import Path
 
 from benchmarks.bars import Options, Row
+from crossbank.compiler.cli.progress import progress_bar
 
 NAMES = (
     "ideal_sample",
@@ -52,15 +53,18 @@ def main() -> None:
         arguments.shared, arguments.models, tuple(arguments.targets), arguments.seeds, arguments.text_bytes
     )
     found: list[dict[str, object]] = []
-    for name in arguments.names or NAMES:
-        start = time.perf_counter()
-        for row in _rows(name, options):
-            found.append({"benchmark": name, **asdict(row)})
-            mark = {True: "ok", False: "MISSED", None: "-"}[row.ok]
-            print(f"{name:<13} {row.name:<58} {row.bar:<22} {row.measured:<34} {mark}", flush=True)
-        print(f"{name:<13} took {time.perf_counter() - start:.1f} s", file=sys.stderr, flush=True)
-        if arguments.json:
-            arguments.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    names = arguments.names or NAMES
+    with progress_bar("benchmark") as update:
+        for i, name in enumerate(names):
+            start = time.perf_counter()
+            update(name, i / len(names))
+            for row in _rows(name, options):
+                found.append({"benchmark": name, **asdict(row)})
+                mark = {True: "ok", False: "MISSED", None: "-"}[row.ok]
+                print(f"{name:<13} {row.name:<58} {row.bar:<22} {row.measured:<34} {mark}", flush=True)
+            print(f"{name:<13} took {time.perf_counter() - start:.1f} s", file=sys.stderr, flush=True)
+            if arguments.json:
+                arguments.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     missed = sum(row["ok"] is False for row in found)
     print(f"{len(found)} lines, {missed} missed", file=sys.stderr)
     sys.exit(1 if missed else 0)

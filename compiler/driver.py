@@ -175,30 +175,35 @@ def compile(
         if name not in OPTIONS:
             raise TypeError(f"compile() has no option {name!r}: {suggestion(name, OPTIONS)}")
 
-    if calibration is not None:
-        token_windows(calibration, 1)
-
-    def run(extra: dict[str, Any], quiet: bool) -> Program:
+    def run(extra: dict[str, Any], quiet: bool) -> tuple[ModuleOp, Compilation]:
         given: dict[str, Any] = {**options, "quiet": quiet}
-        module, job = compile_to_module(
+        return compile_to_module(
             model, target, context=context, max_batch=max_batch, weights=weights, chips=chips,
             calibration=extra, **given,
         )  # fmt: skip
-        return finish(module, job, calibrated=bool(extra))
 
-    program = run({}, bool(options.get("quiet", False)))
+    return calibrated(run, calibration, bool(options.get("quiet", False)), options.get("progress"))
+
+
+def calibrated(
+    run: Callable[[dict[str, Any], bool], tuple[ModuleOp, Compilation]],
+    calibration: str | Path | np.ndarray[Any, Any] | None,
+    quiet: bool,
+    progress: Progress | None,
+) -> Program:
+    """The program of what `run(ranges, quiet)` compiles; with a calibration, compiled again with what that gives."""
+    if calibration is not None:
+        token_windows(calibration, 1)
+    program = finish(*run({}, quiet))
     if calibration is None:
         return program
-    progress = options.get("progress")
     if progress is not None:
         progress("calibrate", 0.0)
     found = calibration_of(program, calibration)
-    if not found:
-        return program
-    return run(found, True)
+    return finish(*run(found, True)) if found else program
 
 
-def finish(module: ModuleOp, job: Compilation, calibrated: bool = False) -> Program:
+def finish(module: ModuleOp, job: Compilation) -> Program:
     """Emit and verify a scheduled module."""
     from crossbank.passes.emit import emit
 
@@ -209,7 +214,7 @@ def finish(module: ModuleOp, job: Compilation, calibrated: bool = False) -> Prog
         engines: dict[str, Any] = code.summary["engines"]
         code.summary["engines"] = {kind: engines.get(kind, unused) for kind in (*KINDS, *engines)}
         if any(instruction_set(engine.isa).calibrate for engine in code.engines.values()):
-            code.summary["calibration"] = "sample tokens" if calibrated else "the weights' statistics"
+            code.summary["calibration"] = job.ctx.notes.get("calibration", "the weights' statistics")
         program = Program(code, job.ctx.tensors, job.phases)
         try:
             program.verify()
@@ -249,16 +254,15 @@ def compile_to_module(
     calibration: Mapping[str, Any] | None = None,
 ) -> tuple[ModuleOp, Compilation]:
     """Run the phases up to schedule (or `stop_after`); gives the module and the job with its context."""
-    if stop_after is not None and stop_after not in PHASES:
-        raise ProgramError("CB0803", f"no phase is called {stop_after!r}", help=suggestion(stop_after, PHASES))
+    check_phase(stop_after)
     if (context is not None and context < 1) or max_batch < 1:
         name, value = ("--max-batch", max_batch) if max_batch < 1 else ("--context", context)
         raise ProgramError("CB0804", f"{name} {value}: at least 1 is needed", help=f"leave {name} out for its default")
     from crossbank.compiler.frontend.convert import import_model
 
     ctx = make_context(target, host)
-    extra = {"drift_compensation": drift_compensation, "calibration": calibration or {}}
-    ctx.options = CompileOptions(context=context, max_batch=max_batch, groups=groups_of(chips), extra=extra)
+    ctx.options = CompileOptions(context, max_batch, groups_of(chips), extra={"drift_compensation": drift_compensation})
+    note_calibration(ctx, calibration)
     ctx.model_name = Path(model).name
     job = Compilation(ctx, Path(dump_ir) if dump_ir else None, progress)
     with collection_paused():
@@ -268,14 +272,34 @@ def compile_to_module(
             job.count(module, "import")
             if job.dump_folder:
                 job.dump("import", print_module(module))
-        for phase in PHASES[1:-1]:
-            if stop_after is not None and PHASES.index(phase) > PHASES.index(stop_after):
-                break
-            with job.phase(phase):
-                job.run_passes(module, phase)
-            if phase == "raise":
-                _choose_context(ctx, quiet)
+        run_phases(module, job, PHASES[1], stop_after, quiet)
     return module, job
+
+
+def note_calibration(ctx: CompileContext, ranges: Mapping[str, Any] | None) -> None:
+    """Give lowering the ranges that a sample gave, by instruction set."""
+    ctx.options.extra = {**ctx.options.extra, "calibration": ranges or {}}
+    ctx.notes.pop("calibration", None)
+    if ranges:
+        ctx.notes["calibration"] = "sample tokens"
+
+
+def check_phase(name: str | None) -> None:
+    """ProgramError CB0803 for the name of no phase."""
+    if name is not None and name not in PHASES:
+        raise ProgramError("CB0803", f"no phase is called {name!r}", help=suggestion(name, PHASES))
+
+
+def run_phases(module: ModuleOp, job: Compilation, first: str, stop_after: str | None, quiet: bool) -> None:
+    """Run the phases from `first` up to schedule (or `stop_after`)."""
+    last = min(PHASES.index(stop_after or PHASES[-2]), len(PHASES) - 2)
+    chosen = False
+    for i in range(PHASES.index(first), last + 1):
+        if not chosen and i > PHASES.index("raise"):
+            _choose_context(job.ctx, quiet)
+            chosen = True
+        with job.phase(PHASES[i]):
+            job.run_passes(module, PHASES[i])
 
 
 def _declared(ctx: CompileContext) -> Iterator[int]:

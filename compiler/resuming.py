@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,21 @@ from xdsl.utils.arg_spec import parse_pipeline
 from xdsl.utils.exceptions import ArgSpecParseError, ParseError, PassFailedException, VerifyException
 
 from crossbank.backends.system import suggestion
-from crossbank.compiler.driver import Compilation, finish, groups_of, guarded, make_context, print_module
+from crossbank.compiler.driver import (
+    Compilation,
+    Progress,
+    check_phase,
+    groups_of,
+    guarded,
+    make_context,
+    note_calibration,
+    print_module,
+    run_phases,
+)
 from crossbank.compiler.files import read_text
 from crossbank.compiler.phases import PHASES, all_passes, passes_of
 from crossbank.dialects import load_dialects
 from crossbank.passes.context import CompileContext, CompileOptions
-from crossbank.runtime.compiled import Program
 from crossbank.runtime.program import ProgramError
 
 
@@ -157,18 +167,40 @@ def starting_point(start: str, ir: Path | None, dumps: Path | None) -> tuple[str
     return PHASES[PHASES.index(done[0]) + 1], path
 
 
-def resume(model: Path, ir: Path, phase: str, target: str | Path, *, dump_ir: Path | None, **arguments: Any) -> Program:
-    """Go on from the IR of an earlier phase; `phase` is the first one to run."""
+def resume(
+    model: Path,
+    ir: Path,
+    phase: str,
+    target: str | Path,
+    *,
+    stop_after: str | None = None,
+    progress: Progress | None = None,
+    quiet: bool = False,
+    calibration: Mapping[str, Any] | None = None,
+    **arguments: Any,
+) -> tuple[ModuleOp, Compilation]:
+    """Go on from the IR of an earlier phase up to schedule (or `stop_after`); `phase` is the first one to run."""
     if phase not in PHASES[1:]:
         raise ProgramError("CB0803", f"can't resume from {phase!r}", help=suggestion(phase, PHASES[1:]))
+    check_phase(stop_after)
+    if stop_after is not None and PHASES.index(stop_after) < PHASES.index(phase):
+        raise ProgramError(
+            "CB0803", f"--stop-after {stop_after} is before --from {phase}", help=f"stop after {phase} or later"
+        )
+    if calibration and PHASES.index(phase) > PHASES.index("lower"):
+        raise ProgramError(
+            "CB0803", f"--from {phase} is behind lower, which takes the ranges of --calibration",
+            help="resume from lower or before",
+        )  # fmt: skip
     groups = groups_of(arguments["chips"])
     ctx = _prepare(
         target, model, arguments["context"], arguments["max_batch"], weights=arguments["weights"], groups=groups
     )
-    job = Compilation(ctx, dump_ir)
     module = parse_module(read_text(ir), ctx, str(ir))
-    _restore_tables(ctx, ir)
-    for name in PHASES[PHASES.index(phase) : -1]:
-        with job.phase(name):
-            job.run_passes(module, name)
-    return finish(module, job)
+    if phase != "raise":  # what raising notes would be noted twice; importing has made the tables that it needs
+        _restore_tables(ctx, ir)
+    if PHASES.index(phase) <= PHASES.index("lower"):
+        note_calibration(ctx, calibration)
+    job = Compilation(ctx, progress=progress)
+    run_phases(module, job, phase, stop_after, quiet)
+    return module, job

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -54,11 +54,22 @@ class Program:
 
         return Session(self.code, self.tensors, seed=seed, time_s=time_s, noise=noise, ideal=ideal)
 
-    def cost(self, prompt: int, generate: int = 1, batch: int = 1) -> Cost:
-        """Time, energy and area for a prompt of `prompt` tokens and `generate` new ones, `batch` sequences at once."""
+    def cost(
+        self,
+        prompt: int,
+        generate: int = 1,
+        batch: int = 1,
+        *,
+        exact: bool = False,
+        progress: Callable[[str, float], None] | None = None,
+    ) -> Cost:
+        """Time, energy and area for a prompt of `prompt` tokens and `generate` new ones, `batch` sequences at once.
+
+        `exact` follows every event instead of the short way (slow, equal figures); `progress` hears phase and share.
+        """
         from crossbank.runtime.cost import generation_cost
 
-        return generation_cost(self.code, prompt, generate, batch)
+        return generation_cost(self.code, prompt, generate, batch, exact, progress)
 
     def verify(self) -> None:
         """Check the program statically; ProgramError says what is wrong and where."""

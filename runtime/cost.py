@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -107,30 +108,45 @@ def _check(code: Code, prompt: int, generate: int, batch: int) -> None:
         )
 
 
-def generation_cost(code: Code, prompt: int, generate: int = 1, batch: int = 1, exact: bool = False) -> Cost:
+def generation_cost(
+    code: Code,
+    prompt: int,
+    generate: int = 1,
+    batch: int = 1,
+    exact: bool = False,
+    progress: Callable[[str, float], None] | None = None,
+) -> Cost:
     """The cost of prefilling `prompt` tokens and decoding until `generate` tokens exist, for `batch` sequences.
 
     The prefill yields the first token; each further one is a decode step. Where the model fixes the tokens of a step,
-    the prompt takes as many steps as it fills, and each further token one. `exact` follows every event (slow).
+    the prompt takes as many steps as it fills, and each further token one. `exact` follows every event (slow);
+    `progress` hears the phase and the share of its steps that is done.
     """
     _check(code, prompt, generate, batch)
     coster = Coster(code)
     _, tokens = fixed_sizes(code)
     steps = 1 if tokens is None else -(-prompt // tokens)
-    phases = {"prefill": _costs(coster, batch, prompt, np.zeros(steps, np.int64), exact)}
+    wanted = {"prefill": (prompt, np.zeros(steps, np.int64))}
     if generate > 1:
-        phases["decode"] = _costs(coster, batch, 1, np.arange(prompt, prompt + generate - 1), exact)
+        wanted["decode"] = (1, np.arange(prompt, prompt + generate - 1))
+    phases: dict[str, StepCosts] = {}
+    for name, (new, pasts) in wanted.items():
+        phases[name] = _costs(coster, batch, new, pasts, exact, partial(progress, name) if progress else None)
     return _summarise(code, prompt, generate, batch, phases)
 
 
-def _costs(coster: Coster, batch: int, new: int, pasts: IntArray, exact: bool) -> StepCosts:
-    """The costs of steps of `new` tokens, one per past length."""
+def _costs(
+    coster: Coster, batch: int, new: int, pasts: IntArray, exact: bool, moved: Callable[[float], None] | None
+) -> StepCosts:
+    """The costs of steps of `new` tokens, one per past length; `moved` hears the share done."""
     at_once = 1 if exact else STEPS_AT_ONCE
     parts: list[StepCosts] = []
     for start in range(0, len(pasts), at_once):
         some = pasts[start : start + at_once]
         found = coster.cost("main", dimensions_of(coster.code, batch, new, some), exact)
         parts += [found] * (len(some) // len(found.time_ps))
+        if moved:
+            moved(min(start + at_once, len(pasts)) / len(pasts))
     return _joined(parts)
 
 

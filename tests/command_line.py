@@ -20,9 +20,9 @@ class Done:
     err: str
 
 
-def crossbank(*arguments: object) -> Done:
-    """Run `crossbank` with arguments."""
-    out, err = StringIO(), StringIO()
+def crossbank(*arguments: object, stderr: StringIO | None = None) -> Done:
+    """Run `crossbank` with arguments; `stderr` may be a stream that takes itself for a terminal."""
+    out, err = StringIO(), stderr or StringIO()
     code = 0
     with patch.object(sys, "argv", ["crossbank", *map(str, arguments)]), redirect_stdout(out), redirect_stderr(err):
         try:

@@ -393,7 +393,7 @@ def test_our_bugs_exit_with_70_and_leave_a_bundle(monkeypatch: pytest.MonkeyPatc
         raise InternalError("place, pass place-weights", "builtin.module {}\n") from KeyError("oops")
 
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr("crossbank.compiler.driver.compile", fail)
+    monkeypatch.setattr("crossbank.compiler.driver.compile_to_module", fail)
     assert building.compile_command
     done = crossbank("compile", SMALL, "-o", "two words.cbk")
     assert done.code == 70

@@ -5,13 +5,18 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from crossbank.compiler.cli.printing import counted, put, put_json, size
 from crossbank.compiler.cli.progress import progress_bar
 from crossbank.compiler.files import check_folder, read_text, write_text
+
+if TYPE_CHECKING:
+    from xdsl.dialects.builtin import ModuleOp
+
+    from crossbank.compiler.driver import Compilation
 
 Model = Annotated[Path, typer.Argument(help="an ONNX model")]
 Target = Annotated[str, typer.Option("--target", "-t", help="a target's name, or a system file (.toml)")]
@@ -70,8 +75,7 @@ def compile_command(
     as_json: Annotated[bool, typer.Option("--json", help="print the summary as JSON")] = False,
 ) -> None:
     """Compile a model into a program."""
-    from crossbank.compiler.driver import compile as compile_model
-    from crossbank.compiler.driver import compile_to_module, print_module
+    from crossbank.compiler.driver import calibrated, compile_to_module, print_module
     from crossbank.compiler.resuming import resume, starting_point
 
     arguments: dict[str, Any] = {
@@ -83,25 +87,35 @@ def compile_command(
     start = time.perf_counter()
     path = output or Path(f"{model.stem}.cbk")
     check_folder(path)
-    with progress_bar("compile") as update:
-        if start_from is not None:
-            phase, file = starting_point(start_from, ir, dump_ir)
-            program = resume(model, file, phase, target, dump_ir=None, **arguments)
-        elif stop_after is not None and stop_after != "emit":
-            module, job = compile_to_module(
-                model, target, dump_ir=dump_ir, stop_after=stop_after, progress=update, **arguments
-            )
+    starting = None if start_from is None else starting_point(start_from, ir, dump_ir)
+    stopping = stop_after is not None and stop_after != "emit"
+    if stopping and calibration is not None:
+        raise typer.BadParameter("ranges come from a whole program: not with --stop-after", param_hint="--calibration")
+
+    def run(ranges: dict[str, Any], quiet: bool) -> tuple[ModuleOp, Compilation]:
+        given: dict[str, Any] = {
+            **arguments,
+            "calibration": ranges,
+            "quiet": quiet,
+            "progress": update,
+            "stop_after": stop_after,
+        }
+        if starting is not None:
+            return resume(model, starting[1], starting[0], target, **given)
+        return compile_to_module(model, target, dump_ir=dump_ir, **given)
+
+    if stopping:
+        with progress_bar("compile") as update:
+            module, job = run({}, False)
             text = print_module(module)
-            if output is None:
-                put(text.rstrip("\n"))
-            else:
-                write_text(output, text)
-                job.ctx.save_tables(output.parent)
-            return
+        if output is None:
+            put(text.rstrip("\n"))
         else:
-            program = compile_model(
-                model, target, dump_ir=dump_ir, progress=update, calibration=calibration, **arguments
-            )
+            write_text(output, text)
+            job.ctx.save_tables(output.parent)
+        return
+    with progress_bar("compile") as update:
+        program = calibrated(run, calibration, False, update)
         update("save", 0.99)
         program.save(path)
     seconds = time.perf_counter() - start
@@ -143,7 +157,7 @@ def summary_text(summary: dict[str, Any], model: Path, path: Path, seconds: floa
 
 
 def opt_command(
-    file: Annotated[Path, typer.Argument(help="a file of IR; - for stdin")],
+    file: Annotated[Path | None, typer.Argument(help="a file of IR; - for stdin")] = None,
     passes: Annotated[
         str, typer.Option("--passes", "-p", help="comma-separated passes, options in braces: a{n=1},b")
     ] = "",
@@ -161,5 +175,7 @@ def opt_command(
     if list_passes:
         put(pass_list())
         return
+    if file is None:
+        raise typer.BadParameter("give a file of IR, or - for stdin", param_hint="FILE")
     text = sys.stdin.read() if str(file) == "-" else read_text(file)
     put(apply_passes(text, passes, target, model, context, max_batch, file).rstrip("\n"))

@@ -104,9 +104,10 @@ def generate_command(
         prompt = np.array(ids, np.int64)
     except (ValueError, OverflowError):
         raise typer.BadParameter(f"{prompt_ids!r} is no list of ids", param_hint="--prompt-ids") from None
-    session = load(program).session(seed=seed, time_s=time_s, noise=noise, ideal=ideal)
+    loaded = load(program)
     new: list[int] = []
     with progress_bar("prompt") as update:
+        session = loaded.session(seed=seed, time_s=time_s, noise=noise, ideal=ideal)
         for token in session.stream(prompt, new_tokens):
             new.append(int(token[0]))
             update("generate", len(new) / new_tokens)

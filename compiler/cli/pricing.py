@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from crossbank.compiler.cli.printing import counted, put, put_json, quantity, share, size, table
+from crossbank.compiler.cli.progress import progress_bar
 from crossbank.runtime.program import ProgramError
 
 
@@ -29,10 +30,13 @@ def cost_command(
     refresh: Annotated[
         bool, typer.Option("--refresh/--no-refresh", help="whether the memory refreshes, for traces")
     ] = True,
+    exact: Annotated[bool, typer.Option("--exact", help="follow every event: slow, equal figures")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
     """Time, energy and area of a prompt and the tokens generated after it."""
     if aim_trace is not None:
+        if program is not None:
+            raise typer.BadParameter("give a program or a trace, not both", param_hint="--aim-trace")
         _trace(aim_trace, refresh, as_json)
         return
     if program is None:
@@ -41,7 +45,9 @@ def cost_command(
         raise typer.BadParameter(f"{by!r} is none of component, engine, node, phase", param_hint="--by")
     from crossbank.runtime.compiled import load
 
-    cost = load(program).cost(prompt=prompt, generate=generate, batch=batch)
+    loaded = load(program)
+    with progress_bar("cost") as update:
+        cost = loaded.cost(prompt=prompt, generate=generate, batch=batch, exact=exact, progress=update)
     if as_json:
         put_json(cost.to_dict())
         return
@@ -92,7 +98,8 @@ def _trace(path: Path, refresh: bool, as_json: bool) -> None:
     entries = {entry.name: entry for entry in entry_points(group="crossbank.traces")}
     if "aim" not in entries:
         raise ProgramError("CB0812", "no installed family reads such traces", help="install the package again")
-    result: dict[str, Any] = entries["aim"].load()(path, refresh)
+    with progress_bar("cost"):
+        result: dict[str, Any] = entries["aim"].load()(path, refresh)
     if as_json:
         put_json(result)
         return

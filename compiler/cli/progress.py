@@ -1,4 +1,8 @@
-"""Progress bars: on stderr, only on a terminal, gone when the work is done."""
+"""Progress bars: on stderr, only on a terminal, gone when the work is done.
+
+What is printed inside stays above the bar. Only a terminal's stdout goes through it: a file's or a pipe's is the
+product, and must not turn up on stderr.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,8 @@ def progress_bar(what: str) -> Generator[Update]:
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description:>9}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console, same = Console(stderr=True), sys.stdout.isatty()
+    with Progress(*columns, console=console, transient=True, redirect_stdout=same) as bar:
         task = bar.add_task(what, total=None)
 
         def update(what: str, share: float | None) -> None:

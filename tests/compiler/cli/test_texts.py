@@ -109,7 +109,7 @@ def test_dis(program: Path, request: pytest.FixtureRequest) -> None:
 
 
 def test_opt_list(request: pytest.FixtureRequest) -> None:
-    golden_text.check("opt_list", crossbank("opt", "-", "--list").out, request)
+    golden_text.check("opt_list", crossbank("opt", "--list").out, request)
 
 
 def test_diagnostics(program: Path, request: pytest.FixtureRequest) -> None:
