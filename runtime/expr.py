@@ -22,6 +22,12 @@ Value: TypeAlias = "int | NDArray[np.int64]"
 Bounds: TypeAlias = "tuple[int, int]"
 MAX_TEXT = 4000
 MAX_DEPTH = 60
+MAX_CALLS = 40
+MAX_TERMS = 1000
+MAX_ATOMS = 64
+MAX_BITS = 256
+"""An expression has no more terms, no term more atoms or a longer coefficient, and calls nest no deeper: what a
+hostile model could double with each node stays small."""
 
 
 class ExprError(ValueError):
@@ -39,6 +45,12 @@ class Call:
     @cached_property
     def key(self) -> str:
         return f"{self.name}({self.left}, {self.right})"
+
+    @cached_property
+    def depth(self) -> int:
+        """How many calls stand within each other, this one included."""
+        atoms = (atom for side in (self.left, self.right) for monomial, _ in side.terms for atom in monomial)
+        return 1 + max((atom.depth for atom in atoms if isinstance(atom, Call)), default=0)
 
     def __hash__(self) -> int:
         return hash(self.key)
@@ -76,6 +88,10 @@ class Expr:
     def _from(terms: Mapping[Monomial, int]) -> Expr:
         kept = [(m, c) for m, c in terms.items() if c]
         kept.sort(key=lambda term: (-len(term[0]), [_atom_key(a) for a in term[0]]))
+        if kept and (len(kept) > MAX_TERMS or len(kept[0][0]) > MAX_ATOMS):
+            raise ExprError(f"an expression of {len(kept)} terms, of {len(kept[0][0])} factors, is too long")
+        if any(coefficient.bit_length() > MAX_BITS for _, coefficient in kept):
+            raise ExprError(f"an expression with a number of more than {MAX_BITS} bits is too large")
         return Expr(tuple(kept))
 
     @cached_property
@@ -124,8 +140,11 @@ class Expr:
 
     def __mul__(self, other: int | Expr) -> Expr:
         terms: dict[Monomial, int] = {}
+        factor = Expr.of(other)
+        if len(self.terms) * len(factor.terms) > MAX_TERMS * 8:
+            raise ExprError(f"a product of {len(self.terms)} and {len(factor.terms)} terms is too long")
         for left, a in self.terms:
-            for right, b in Expr.of(other).terms:
+            for right, b in factor.terms:
                 monomial = tuple(sorted(left + right, key=_atom_key))
                 terms[monomial] = terms.get(monomial, 0) + a * b
         return Expr._from(terms)
@@ -141,7 +160,7 @@ class Expr:
             return Expr.of(self.constant % divisor.constant)
         if _exact(self, divisor) is not None:
             return ZERO
-        return Expr((((Call("mod", self, divisor),), 1),))
+        return _call("mod", self, divisor)
 
     def substitute(self, values: Mapping[str, int | Expr]) -> Expr:
         """The expression with registers replaced."""
@@ -267,6 +286,13 @@ def _exact(left: Expr, right: Expr) -> Expr | None:
     return Expr._from(quotient)  # pyright: ignore[reportPrivateUsage]
 
 
+def _call(name: str, left: Expr, right: Expr) -> Expr:
+    made = Call(name, left, right)
+    if made.depth > MAX_CALLS or len(made.key) > MAX_TEXT:
+        raise ExprError(f"an expression of {made.depth} nested calls and {len(made.key)} characters is too long")
+    return Expr((((made,), 1),))
+
+
 def _divide(name: str, left: Expr, right: Expr) -> Expr:
     if right.is_constant and right.constant == 0:
         raise ExprError(f"{left} divided by zero")
@@ -276,7 +302,7 @@ def _divide(name: str, left: Expr, right: Expr) -> Expr:
     if left.is_constant and right.is_constant:
         a, b = left.constant, right.constant
         return Expr.of(a // b if name == "floordiv" else -(-a // b))
-    return Expr((((Call(name, left, right),), 1),))
+    return _call(name, left, right)
 
 
 def ceildiv(left: int | Expr, right: int | Expr) -> Expr:
@@ -291,7 +317,7 @@ def _extreme(name: str, left: Expr, right: Expr) -> Expr:
     if difference.is_constant:
         return right if (difference.constant > 0) == (name == "min") else left
     first, second = sorted((left, right), key=str)
-    return Expr((((Call(name, first, second),), 1),))
+    return _call(name, first, second)
 
 
 def minimum(left: int | Expr, right: int | Expr) -> Expr:
