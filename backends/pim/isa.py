@@ -129,10 +129,11 @@ _define(
     [
         reads("weights", "[K, N], or [N, K] if transposed"), _ROW, count("waves", "parts of N", low=1),
         count("k_rows", "parts of K", low=1), count("channels", "channels of a wave", low=1),
-        enum("transposed", Flag),
+        enum("transposed", Flag), reads("scales", "of quantised weights, each for a block of them", optional=True),
+        reads("zeros", "of quantised weights, as scales", optional=True),
     ],
     "Write a matrix through the host, an output per bank and K along the row: part j of K of wave w in row "
-    "`row` + w * `k_rows` + j.",
+    "`row` + w * `k_rows` + j; quantised weights are written as (weights - zeros) * scales.",
 )  # fmt: skip
 _define(
     "move", 15, [count("bytes", "size", bits=63), count("hops", "links to pass, one after another")],

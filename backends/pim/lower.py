@@ -140,7 +140,7 @@ class PimBackend:
             return Legality(False, reason="the weight is computed, not stored", remedy="run it on a simd engine")
         if not all(dim.is_constant for dim in shape_of(op.weight)):
             return Legality(False, reason="the weight's shape is not known", remedy="export with static weights")
-        if dtype_of(op.x) not in FORMATS or dtype_of(op.weight) not in FORMATS:
+        if dtype_of(op.x) not in FORMATS or (op.scales is None and dtype_of(op.weight) not in FORMATS):
             return Legality(False, reason=f"banks hold bf16, not {dtype_of(op.weight)}", remedy="export as float32")
         return Legality(True, PREFERENCE)
 
@@ -206,6 +206,8 @@ class PimBackend:
             k_rows=layout.k_rows,
             channels=layout.per_wave // layout.device.banks,
             transposed="yes" if info.transposed else "no",
+            scales=None if op.scales is None else to.view(op.scales),
+            zeros=None if op.zeros is None else to.view(op.zeros),
         )
         x, dst = _tokens(to.view(op.x), to), to.result(op.y)
         tokens = x.shape_exprs[0]

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crossbank.backends.arithmetic import erf, positions
+from crossbank.backends.arithmetic import dequantized, erf, positions
 from crossbank.backends.pim.banks import Banks, Floats, bf16
 from crossbank.backends.pim.layout import Device
 from crossbank.runtime.program import ProgramError
@@ -373,7 +373,8 @@ def copy_gbbk(unit: Unit, o: Any) -> None:
 
 def load(unit: Unit, o: Any) -> None:
     """A matrix into banks, see `layout.GemvLayout`."""
-    matrix = np.asarray(o.weights[0] if o.transposed else o.weights[0].T)
+    weights = dequantized(o.weights, o.scales, o.zeros)[0]
+    matrix = np.asarray(weights if o.transposed else weights.T)
     outputs, inputs = matrix.shape
     per_wave, elements = _single(o.channels, "channels") * unit.device.banks, unit.device.row_elements
     waves, k_rows = -(-outputs // per_wave), -(-inputs // elements)

@@ -39,8 +39,11 @@ ISA.define(
         reads("input_bound", "[row_tiles] full scale of the DACs, float32; without: from the weights", optional=True),
         reads("output_bound", "[row_tiles, N] full scale of the ADCs, float32", optional=True),
         enum("transposed", Flag),
+        reads("scales", "of quantised weights, each for a block of them", optional=True),
+        reads("zeros", "of quantised weights, as scales", optional=True),
     ],
-    "Write a matrix into the arrays of a group, with the technology's programming error, and set its converters.",
+    "Write a matrix into the arrays of a group, with the technology's programming error, and set its converters; "
+    "quantised weights are written as (weights - zeros) * scales.",
     semantics.program,
     timing.program,
     check=operand_rules.PROGRAM,

@@ -117,6 +117,8 @@ class XbarBackend:
             input_bound=to.constant(f"{symbol}.input_bound", [r.input_bound for r in ranges]) if known else None,
             output_bound=to.constant(f"{symbol}.output_bound", [r.output_bound for r in ranges]) if known else None,
             transposed="yes" if info.transposed else "no",
+            scales=None if op.scales is None else to.view(op.scales),
+            zeros=None if op.zeros is None else to.view(op.zeros),
         )
         to.setup(engine.name, "drift", to.calls, **group)
         if to.option("drift_compensation", True):

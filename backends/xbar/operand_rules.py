@@ -9,7 +9,7 @@ import numpy as np
 
 from crossbank.runtime.expr import Value
 from crossbank.runtime.isa import Check
-from crossbank.runtime.operand_rules import all_of, expect, kinds, rank, refuse, shape_text
+from crossbank.runtime.operand_rules import all_of, blocks, expect, kind, kinds, rank, refuse, shape_text
 from crossbank.runtime.program import ProgramError
 
 
@@ -40,6 +40,8 @@ def _program(o: Any, config: Mapping[str, Any]) -> None:
     organisation = config["organisation"]
     _tiles("an input", k, int(organisation["rows"]), o.row_tiles)
     _tiles("an output", n, int(organisation["columns"]), o.column_tiles)
+    if kind(o.weights) == "i" and getattr(o, "scales", None) is None:
+        refuse(f"weights are {o.weights.dtype} without scales")
     if (o.input_bound is None) != (o.output_bound is None):
         refuse("the ranges of one kind of converter only")
     if o.input_bound is not None:
@@ -68,7 +70,10 @@ def _accumulate(o: Any, config: Mapping[str, Any]) -> None:
 
 
 GROUP: Check = _group
-PROGRAM = all_of(_group, kinds("f", "weights", "input_bound", "output_bound"), _program)
+PROGRAM = all_of(
+    _group, kinds("fi", "weights"), kinds("f", "input_bound", "output_bound"), _program,
+    blocks("weights", "scales", "zeros"),
+)  # fmt: skip
 MVM = all_of(_group, kinds("f", "x"), _mvm)
 READ_OUT = all_of(_group, kinds("f", "dst"), rank(1, "dst"), _read_out)
 ACCUMULATE = all_of(_group, kinds("f", "dst", "bias"), rank(1, "dst"), _accumulate)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from crossbank.backends.arithmetic import dequantized
 from crossbank.backends.xbar.array import ArrayGroup, MvmMode, NotProgrammedError, ReadNoise
 from crossbank.backends.xbar.converters import Converters, Ranges
 from crossbank.backends.xbar.physics import HermesPcm, Pcm, PcmLike, Purpose, stream
@@ -87,7 +88,8 @@ class Unit:
 
 def program(unit: Unit, o: Any) -> None:
     """Write weights into a group."""
-    weights = o.weights[0].T if o.transposed else o.weights[0]
+    weights = dequantized(o.weights, o.scales, o.zeros)[0]
+    weights = weights.T if o.transposed else weights
     k, n = weights.shape
     tiles = -(-k // unit.rows), -(-n // unit.columns)
     if tiles != (o.row_tiles, o.column_tiles):

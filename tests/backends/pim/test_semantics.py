@@ -35,7 +35,8 @@ def normal(*shape: int) -> np.ndarray:
 
 
 def run(device: Unit, name: str, **operands: Any) -> None:
-    defaults = {"first_channel": 0, "channels": CHANNELS, "src": None, "lanes": device.lanes}
+    absent = dict.fromkeys(("src", "scales", "zeros"))
+    defaults = {"first_channel": 0, "channels": CHANNELS, "lanes": device.lanes, **absent}
     getattr(pim, name)(device, SimpleNamespace(**{**defaults, **operands}))
 
 
