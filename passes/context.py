@@ -72,6 +72,14 @@ class CompileContext(Context):
         self.tensors.declare(f"table.{name}", TensorEntry(data.dtype.name, tuple(array.shape), self.tables[name]))
         return name
 
+    def retype(self, name: str, dtype: str, shape: tuple[int, ...]) -> str:
+        """The name of a tensor's bytes with another type and shape, in the tensor store; noted as `retyped`."""
+        new = f"{name}.{dtype}.{'x'.join(map(str, shape))}"
+        if new not in self.tensors:
+            self.tensors.retype(name, new, dtype, shape)
+            self.notes.setdefault("retyped", {})[new] = [name, dtype, list(shape)]
+        return new
+
     def save_tables(self, folder: Path) -> None:
         """Write every table to `folder`/tables/<name>.npy, and the notes to notes.json beside them.
 
@@ -90,6 +98,9 @@ class CompileContext(Context):
         notes = folder / "tables" / "notes.json"
         if notes.exists():
             self.notes.update(json.loads(notes.read_text(encoding="utf-8")))
+            for name, dtype, shape in self.notes.get("retyped", {}).values():
+                if name in self.tensors:
+                    self.retype(name, dtype, tuple(shape))
         for path in sorted((folder / "tables").glob("*.npy")):
             name, *extended = path.stem.split(".")
             try:

@@ -60,6 +60,16 @@ class TensorStore:
         """Note a tensor that lies in a file, or has no values."""
         self._entries[name] = entry
 
+    def retype(self, name: str, new: str, dtype: str, shape: tuple[int, ...]) -> None:
+        """Note the bytes of a tensor under another name, with another type and shape that fill as many bytes."""
+        entry = self._entries[name]
+        if stored_bytes(dtype, shape) != stored_bytes(entry.dtype, entry.shape):
+            raise ValueError(f"{name} has not the bytes of {shape} {dtype}")
+        data = entry.data
+        if isinstance(data, np.ndarray):
+            data = retyped(data, dtype, shape)
+        self._entries[new] = TensorEntry(dtype, shape, data)
+
     def __contains__(self, name: str) -> bool:
         return name in self._entries
 
@@ -80,11 +90,7 @@ class TensorStore:
                 help="compile again where the model's external data files are present",
             )
         if isinstance(entry.data, FileRange):
-            values = _mapped(entry.data.path)[entry.data.offset : entry.data.offset + entry.data.length]
-            bits = element_bits(entry.dtype)
-            if bits < 8:
-                return _unpack(values, entry, bits)
-            return values.view(dtype_of(entry.dtype)).reshape(entry.shape)
+            return _values(_mapped(entry.data.path)[entry.data.offset :][: entry.data.length], entry)
         return entry.data
 
 
@@ -107,6 +113,21 @@ def stored(array: NDArray[Any]) -> NDArray[np.uint8]:
     fields = np.zeros((stored_bytes(array.dtype.name, array.shape), 8 // bits), np.uint8)
     fields.reshape(-1)[: flat.size] = flat & np.uint8((1 << bits) - 1)
     return np.bitwise_or.reduce(fields << np.arange(0, 8, bits, dtype=np.uint8), axis=1)
+
+
+def retyped(array: NDArray[Any], dtype: str, shape: Sequence[int]) -> NDArray[Any]:
+    """The bytes of an array as a file holds them, with another type and shape; ValueError if these fill others."""
+    if stored_bytes(dtype, shape) != stored_bytes(array.dtype.name, array.shape):
+        raise ValueError(f"{array.dtype.name} {array.shape} has not the bytes of {dtype} {tuple(shape)}")
+    return _values(stored(array), TensorEntry(dtype, tuple(shape), None))
+
+
+def _values(packed: NDArray[np.uint8], entry: TensorEntry) -> NDArray[Any]:
+    """The array that stored bytes stand for."""
+    bits = element_bits(entry.dtype)
+    if bits < 8:
+        return _unpack(packed, entry, bits)
+    return packed.view(dtype_of(entry.dtype)).reshape(entry.shape)
 
 
 def _unpack(packed: NDArray[np.uint8], entry: TensorEntry, bits: int) -> NDArray[Any]:

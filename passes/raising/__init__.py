@@ -17,6 +17,7 @@ from crossbank.passes.raising.raise_embedding import RaiseEmbeddingPass
 from crossbank.passes.raising.raise_linear import RaiseLinearPass
 from crossbank.passes.raising.raise_mlp import RaiseMlpPass
 from crossbank.passes.raising.raise_norm import RaiseNormPass
+from crossbank.passes.raising.raise_quantised import RaiseQuantisedPass
 from crossbank.passes.raising.raise_rotary import RaiseRotaryPass
 
 PASSES: tuple[type[ModulePass], ...] = (
@@ -25,6 +26,7 @@ PASSES: tuple[type[ModulePass], ...] = (
     MergeEqualPass,
     RaiseEmbeddingPass,
     DecomposeFusedPass,
+    RaiseQuantisedPass,
     RaiseLinearPass,
     RaiseNormPass,
     RaiseRotaryPass,

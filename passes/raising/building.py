@@ -18,9 +18,13 @@ from crossbank.runtime.numerics import dtype_of as numpy_dtype
 OPSET = 18
 
 
+SINCE = {"DequantizeLinear": 21}
+"""Operators that are made as later versions define them."""
+
+
 def make(op_type: str, inputs: Sequence[SSAValue], dtype: str, shape: Sequence[Expr], **attributes: Any) -> Operation:
     """An ONNX operation with one result."""
-    return onnx.build(op_type, inputs, [tensor(dtype, shape)], attributes, OPSET)
+    return onnx.build(op_type, inputs, [tensor(dtype, shape)], attributes, SINCE.get(op_type, OPSET))
 
 
 def scalar_constant(value: float, dtype: str) -> Operation:
