@@ -78,6 +78,19 @@ def check_device(seed: int, time_s: float) -> None:
         )
 
 
+def check_bound(code: Code, feeds: Feeds, dimensions: Mapping[str, int]) -> None:
+    """Refuse another value of an input that a branch was taken for, unless caches are empty; ProgramError CB0613."""
+    past = dimensions.get(code.context_of.get("past", ""), 1)
+    bound: Mapping[str, bool] = code.summary.get("bound", {})
+    for name, value in bound.items():
+        if name in feeds and past and bool(np.all(feeds[name])) != value:
+            raise ProgramError(
+                "CB0613",
+                f"{name} is {not value} with {past} past tokens: the program is compiled for {value}",
+                help=f"feed {name} = {value}, or caches without tokens",
+            )
+
+
 def unknown_name(code: str, kind: str, name: str, known: Iterable[str]) -> ProgramError:
     """The error for a name that the program lacks."""
     names = list(known)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from crossbank.runtime.binding import Feeds, as_arrays, bind, check_device, check_limits, unknown_name
+from crossbank.runtime.binding import Feeds, as_arrays, bind, check_bound, check_device, check_limits, unknown_name
 from crossbank.runtime.executor import Executor, Listener
 from crossbank.runtime.generation import Decoding
 from crossbank.runtime.machine import LINE, Machine
@@ -85,12 +85,13 @@ class Session:
         """Compute the named outputs (all for None) from feeds by input name.
 
         ProgramError CB0601 shape, CB0602 unknown input, CB0603 missing input, CB0604 dtype, CB0605 context, CB0606
-        batch, CB0607 unknown output, CB0608 dimension.
+        batch, CB0607 unknown output, CB0608 dimension, CB0613 a branch that was not taken.
         """
         arrays = as_arrays(feeds)
         names = [port.name for port in self._outputs] if output_names is None else list(output_names)
         self._check_names(arrays, names)
         dimensions = bind(self.code, self._inputs, arrays)
+        check_bound(self.code, arrays, dimensions)
         if self._imports.block and any(_size(state.past, dimensions) for state in self.code.states):
             self._feed(self._imports, arrays, dimensions)
             self._start(self._imports.name, dimensions)

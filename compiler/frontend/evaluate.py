@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper, shape_inference
+from onnx import TensorProto, checker, helper, numpy_helper, shape_inference
 
 from crossbank.compiler.frontend.graph import ABSENT, Info, Node
 from crossbank.compiler.frontend.step import Step
@@ -49,7 +49,7 @@ def infer_with_onnx(step: Step) -> list[Info]:
             data[name] = numpy_helper.from_array(np.asarray(info.data, order="C"), name)
     try:
         found = shape_inference.infer_node_outputs(schema, node_proto(node), types, data)
-    except (shape_inference.InferenceError, RuntimeError, ValueError) as error:
+    except (shape_inference.InferenceError, checker.ValidationError, RuntimeError, ValueError) as error:
         step.refuse(str(error).strip().splitlines()[-1][:300])
     outs: list[Info] = []
     for name in node.outputs:

@@ -16,6 +16,9 @@ ABSENT = ""
 """The name that a node gives to an input or output that it leaves out."""
 
 
+MAX_ELEMENTS = 1 << 48
+MAX_DIM = 1 << 40
+"""No tensor of a model has more elements, nor a longer dimension."""
 DATA_DEPENDENT = "data_"
 """How names of dimensions begin that only running the model tells."""
 
@@ -104,6 +107,8 @@ class Graph:
     """The value of each output: its own name, or what that was found to equal."""
     origin: dict[str, str] = field(default_factory=dict[str, str])
     """The node that computes each value in the file, for values that are known by now."""
+    bound: dict[str, bool] = field(default_factory=dict[str, bool])
+    """Inputs that branches were taken for, and the values; others are as good while all caches are empty."""
 
     @property
     def folded(self) -> list[str]:

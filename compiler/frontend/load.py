@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -14,9 +14,12 @@ import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
-from onnx import AttributeProto, TensorProto, helper, numpy_helper
+from onnx import AttributeProto, TensorProto, checker, helper, numpy_helper
+from onnx.defs import onnx_opset_version
 
+from crossbank.compiler.frontend.branches import resolved
 from crossbank.compiler.frontend.errors import (
+    ATTRIBUTE,
     CYCLE,
     DATA_RANGE,
     DATA_SIZE,
@@ -32,16 +35,20 @@ from crossbank.compiler.frontend.errors import (
     UNSAFE_PATH,
     FrontendError,
 )
-from crossbank.compiler.frontend.graph import ABSENT, Graph, Node, Port
+from crossbank.compiler.frontend.functions import inlined
+from crossbank.compiler.frontend.graph import ABSENT, MAX_DIM, MAX_ELEMENTS, Graph, Node, Port
+from crossbank.compiler.frontend.loops import unrolled
 from crossbank.compiler.frontend.wire import IN_FILE, skeleton
 from crossbank.dialects.onnx import schema_of
 from crossbank.runtime.numerics import dtype_of
 from crossbank.runtime.tensors import FileRange, TensorEntry, TensorStore, element_bits
 
 Weights = Literal["auto", "shape-only"]
-MAX_ELEMENTS = 1 << 48
-MAX_DIM = 1 << 40
 MAX_RANK = 32
+MAX_OPERANDS = 10_000
+"""Inputs and outputs of a node."""
+MAX_TEXT = 1000
+"""Characters of a dimension's name or expression."""
 NO_SCHEMA = frozenset({"SimplifiedLayerNormalization", "SkipSimplifiedLayerNormalization"})
 """Operators that onnxruntime's tools write into the ai.onnx domain although ONNX has no such operator."""
 
@@ -55,16 +62,15 @@ def load(path: Path, weights: Weights = "auto") -> Graph:
         model = onnx.ModelProto.FromString(skeleton(path))
     except DecodeError as error:
         raise FrontendError(NOT_ONNX, "not an ONNX file", str(path), "give the path of an .onnx file") from error
-    if model.functions:
-        from onnx.inliner import inline_local_functions
-
-        model = inline_local_functions(model)
-    return _Loader(path, model, weights).graph()
+    found = resolved(unrolled(inlined(model, path), path), path)
+    graph = _Loader(path, unrolled(found.model, path), weights, found.undecided).graph()
+    graph.bound = found.bound
+    return graph
 
 
 class _Loader:
-    def __init__(self, path: Path, model: onnx.ModelProto, weights: Weights) -> None:
-        self.path, self.model, self.weights = path, model, weights
+    def __init__(self, path: Path, model: onnx.ModelProto, weights: Weights, undecided: Mapping[str, str]) -> None:
+        self.path, self.model, self.weights, self.undecided = path, model, weights, undecided
         self.folder = path.parent.resolve()
         self.store = TensorStore()
         self.sizes: dict[Path, int] = {}
@@ -75,6 +81,8 @@ class _Loader:
 
     def graph(self) -> Graph:
         proto = self.model.graph
+        if any(type(text) is not str for text in _texts(self.model)):
+            raise self.fail(NOT_ONNX, "not an ONNX file: a name in it is no text in UTF-8")
         if not proto.output:
             raise self.fail(NOT_ONNX, "the graph has no outputs")
         if missing := {_domain(node.domain) for node in proto.node} - self.opsets.keys():
@@ -83,6 +91,7 @@ class _Loader:
         if proto.sparse_initializer:
             raise self.fail(DTYPE, "sparse initializers aren't supported", proto.sparse_initializer[0].values.name)
         self._known_operators(proto)
+        self._well_formed(proto)
         for tensor in proto.initializer:
             if tensor.name in self.store:
                 raise self.fail(DUPLICATE, f"two initializers are named {tensor.name!r}", tensor.name)
@@ -122,12 +131,16 @@ class _Loader:
         if unknown:
             lines = [f"{reason}: {count} nodes, first {first[reason]}" for reason, count in unknown.items()]
             message = f"{sum(unknown.values())} nodes can't be compiled\n   |  " + "\n   |  ".join(lines)
-            raise self.fail(UNKNOWN_OPS, message, help="export with standard operators (opset 17 or later), inlined")
+            help = "export with standard operators (opset 17 or later), inlined"
+            if all(reason.startswith("If ") for reason in unknown):
+                help = "export prefill and decode as one graph with an empty past, or as two files"
+            raise self.fail(UNKNOWN_OPS, message, help=help)
 
     def _unsupported(self, node: onnx.NodeProto) -> str:
         domain = _domain(node.domain)
         if any(a.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS) for a in node.attribute):
-            return f"{node.op_type} (control flow with subgraphs)"
+            why = self.undecided.get(node.output[0], "") if node.output else ""
+            return f"{node.op_type} (control flow with subgraphs{f': {why}' if why else ''})"
         if domain == "":
             version = self.opsets.get("", 1)
             if schema_of(node.op_type, version) is None and node.op_type not in NO_SCHEMA:
@@ -136,6 +149,22 @@ class _Loader:
         if (domain, node.op_type) not in _contributed():
             return f"{domain}:{node.op_type} (unknown operator)"
         return ""
+
+    def _well_formed(self, proto: onnx.GraphProto) -> None:
+        """Every node of ai.onnx has inputs, outputs and attributes as its operator's schema wants them."""
+        context: Any = checker.C.CheckerContext()
+        context.ir_version = min(max(self.model.ir_version, 3), onnx.IR_VERSION)
+        context.opset_imports = {domain: min(version, onnx_opset_version()) for domain, version in self.opsets.items()}
+        for node in proto.node:
+            if len(node.input) + len(node.output) > MAX_OPERANDS:
+                message = f"a node of {len(node.input)} inputs and {len(node.output)} outputs"
+                raise self.fail(TOO_LARGE, message, f"{node.name} ({node.op_type})")
+            if _domain(node.domain) == "" and node.op_type not in NO_SCHEMA:
+                try:
+                    checker.check_node(node, context)
+                except checker.ValidationError as error:
+                    text = str(error).strip().splitlines()[0][:300]
+                    raise self.fail(ATTRIBUTE, text, f"{node.name} ({node.op_type})") from error
 
     def _node(self, proto: onnx.NodeProto, index: int) -> Node:
         domain = _domain(proto.domain)
@@ -265,14 +294,19 @@ class _Loader:
 
     def _size(self, path: Path, location: str, what: str) -> int | None:
         if path not in self.sizes:
-            if not path.is_file():
+            try:
+                present = path.is_file()
+            except OSError as error:
+                message = f"external data path {location[:200]!r} can't be followed: {error.strerror}"
+                raise self.fail(UNSAFE_PATH, message, what) from error
+            if not present:
                 if self.weights == "shape-only":
                     return None
                 raise self.fail(
                     MISSING_DATA,
-                    f"external data file {location} is missing",
+                    f"external data file {location[:200]} is missing",
                     what,
-                    f"put {location} beside {self.path.name}, or compile shapes only   --weights shape-only",
+                    f"put {location[:200]} beside {self.path.name}, or compile shapes only   --weights shape-only",
                 )
             self.sizes[path] = path.stat().st_size
         return self.sizes[path]
@@ -287,6 +321,8 @@ class _Loader:
         dims: list[int | str | None] = []
         for dim in found.shape.dim:
             kind = dim.WhichOneof("value")
+            if kind == "dim_param" and len(dim.dim_param) > MAX_TEXT:
+                raise self.fail(SHAPE, f"a dimension named with {len(dim.dim_param)} characters", value.name)
             if kind == "dim_value" and dim.dim_value > MAX_DIM:
                 raise self.fail(TOO_LARGE, f"a dimension of {dim.dim_value} is more than {MAX_DIM}", value.name)
             number = dim.dim_value if kind == "dim_value" and dim.dim_value >= 0 else None
@@ -354,6 +390,24 @@ def _unique_names(nodes: list[Node]) -> None:
             name = f"{node.name}#{i}"
         node.name = name
         taken.add(name)
+
+
+def _texts(model: onnx.ModelProto) -> Iterator[object]:
+    """Names in a graph; protobuf gives bytes where they are no UTF-8."""
+    graph = model.graph
+    for node in graph.node:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        for attribute in node.attribute:
+            yield attribute.name
+    for tensor in graph.initializer:
+        yield tensor.name
+        for entry in tensor.external_data:
+            yield from (entry.key, entry.value)
+    for port in (*graph.input, *graph.output, *graph.value_info):
+        yield port.name
+        for dim in port.type.tensor_type.shape.dim:
+            yield dim.dim_param
+    yield from (entry.domain for entry in model.opset_import)
 
 
 def _domain(domain: str) -> str:

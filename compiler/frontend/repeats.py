@@ -86,6 +86,10 @@ _PLAIN_DATA = frozenset({"DequantizeLinear", "QuantizeLinear", "Add", "Mul", "Su
 """Operators whose integer operands are data: they may differ from layer to layer."""
 MIN_SAVED = 8
 """Repeats that save fewer nodes than this aren't worth a function."""
+MAX_PERIOD = 8192
+"""Nodes that a layer has at most."""
+MAX_COMPARED = 10**9
+"""Pairs of nodes that are compared at most in one order of the nodes."""
 
 
 def find_repeats(graph: Graph, infos: Mapping[str, Info]) -> list[Item]:
@@ -106,12 +110,22 @@ def _size(items: Sequence[Item]) -> int:
 
 def _outline(order: Sequence[Node], finder: _Finder) -> list[Item]:
     """The best repeat of a stretch of nodes, then those before and behind it."""
-    found = finder.best(order)
-    if found is None:
-        return list(order)
-    start, repeat = found
-    end = start + repeat.count * len(repeat.layers[0])
-    return [*_outline(order[:start], finder), repeat, *_outline(order[end:], finder)]
+    done: list[Item] = []
+    pending: list[Sequence[Node] | Repeat] = [order]
+    compared = 0
+    while pending:
+        part = pending.pop()
+        if isinstance(part, Repeat):
+            done.append(part)
+            continue
+        compared += len(part) * min(len(part) // 2, MAX_PERIOD)
+        found = finder.best(part) if compared <= MAX_COMPARED else None
+        if found is None:
+            done += part
+            continue
+        start, repeat = found
+        pending += [part[start + repeat.count * len(repeat.layers[0]) :], repeat, part[:start]]
+    return done
 
 
 @dataclass
@@ -289,7 +303,7 @@ _TRIES = 12
 def _runs(labels: NDArray[np.int64]) -> Iterator[tuple[int, int, int, int]]:
     """Start, period, count and spare nodes of the longest periodic stretch for each period."""
     size = len(labels)
-    for period in range(1, size // 2 + 1):
+    for period in range(1, min(size // 2, MAX_PERIOD) + 1):
         same = labels[:-period] == labels[period:]
         if not same.any():
             continue

@@ -5,9 +5,9 @@ from __future__ import annotations
 import keyword
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,13 +16,33 @@ from crossbank.compiler.frontend import rules as _rules
 from crossbank.compiler.frontend.algebra import Equations
 from crossbank.compiler.frontend.errors import DIMENSION, DTYPE, SHAPE, FrontendError
 from crossbank.compiler.frontend.evaluate import infer_with_onnx, run_with_onnx
-from crossbank.compiler.frontend.graph import ABSENT, DATA_DEPENDENT, Graph, Info, Node, Port, as_array
+from crossbank.compiler.frontend.graph import (
+    ABSENT,
+    DATA_DEPENDENT,
+    MAX_DIM,
+    MAX_ELEMENTS,
+    Graph,
+    Info,
+    Node,
+    Port,
+    as_array,
+)
+from crossbank.compiler.frontend.rules.elementwise import BROADCAST, COMPARE, SAME
+from crossbank.compiler.frontend.rules.reduction import REDUCE
 from crossbank.compiler.frontend.step import MAX_KNOWN, RULES, VALUES, Step, count
-from crossbank.runtime.expr import FUNCTIONS, Expr, ExprError, sanitise
+from crossbank.runtime.expr import FUNCTIONS, Expr, sanitise
 
 FOLD_BYTES = 16 << 20
 """Constant sub-graphs whose result is larger stay in the graph."""
+FOLDED_BYTES = 128 << 20
+"""Constant sub-graphs whose results, beyond small ones, come to more together stay in the graph."""
+SMALL_BYTES = 1 << 12
+FOLD_PRODUCTS = 1 << 28
+"""Constant matrix products of more multiplications stay in the graph."""
+FOLD_INPUTS = 1 << 16
+"""Other constant operators whose cost may grow faster than their inputs stay in the graph for more elements."""
 MAX_ROUNDS = 10
+T = TypeVar("T")
 _NEVER_FOLDED = frozenset(
     {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli", "Dropout"}
 )
@@ -30,6 +50,14 @@ _KEPT_ON_WEIGHTS = frozenset(
     {"QuantizeLinear", "DequantizeLinear", "com.microsoft:QuantizeLinear", "com.microsoft:DequantizeLinear"}
 )
 """Not folded for large tensors: the compiler wants the quantised weights."""
+
+_CHEAP = frozenset(
+    {
+        *SAME, *BROADCAST, *COMPARE, *REDUCE, "Cast", "CastLike", "Where", "IsNaN", "IsInf", "Pad", "GatherElements",
+        "GatherND", "ArgMax", "ArgMin", "OneHot", "EyeLike", "QuantizeLinear", "DequantizeLinear",
+    }
+)  # fmt: skip
+"""Operators whose cost grows with the elements that they read and write."""
 
 assert _rules.__all__
 
@@ -53,6 +81,7 @@ class Inference:
     equations: Equations = field(default_factory=Equations)
     limits: dict[Expr, int] = field(default_factory=dict[Expr, int])
     drawn: int = 0
+    folded_bytes: int = 0
 
     # ------------------------------------------------------- the rules' world
 
@@ -113,12 +142,14 @@ class Inference:
     def node(self, node: Node) -> bool:
         """Infer one node; True if its results are now static tensors."""
         step = Step(node, [self.infos[name] if name != ABSENT else None for name in node.inputs], self)
-        infos = self.shapes(step)
+        infos = self.tried(step, self.shapes, step)
+        for info in infos:
+            self.sane(node, info)
         if len(infos) < len(node.outputs):
             self.refuse(node, f"{len(node.outputs)} outputs of an operator that has {len(infos)}")
         values = [info.data for info in infos]
         if all(v is None for v in values):
-            values = self.values(step, infos)
+            values = self.tried(step, self.values, step, infos)
         folded = bool(values)
         for name, info, data in zip(node.outputs, infos, values or [None] * len(infos), strict=False):
             if name == ABSENT:
@@ -126,11 +157,26 @@ class Inference:
             if data is not None:
                 data = self.checked(node, info, data)
                 info = Info(info.dtype, info.shape, data if data.size <= MAX_KNOWN else None)
-                if data.dtype != object:
-                    self.graph.store.add(name, data) if name not in self.graph.store else None
+                if data.dtype != object and name not in self.graph.store:
+                    self.graph.store.add(name, data)
+                    self.folded_bytes += data.nbytes if data.nbytes > SMALL_BYTES else 0
             folded = folded and data is not None and data.dtype != object
             self.infos[name] = info
         return folded
+
+    def tried(self, step: Step, function: Callable[..., T], *arguments: Any) -> T:
+        """What a rule says; rules take it that a node fits its operator, so what fails in one is the node's fault."""
+        try:
+            return function(*arguments)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            self.refuse(step.node, f"it doesn't fit its operator: {type(error).__name__}: {str(error)[:300]}")
+
+    def sane(self, node: Node, info: Info) -> None:
+        """Refuse a result with a negative dimension, or with more elements than anything can hold."""
+        if any(dim.is_constant and dim.constant < 0 for dim in info.shape):
+            self.refuse(node, f"its result would have shape {describe(info)}")
+        if (count(info.shape) or 0) > MAX_ELEMENTS or any(d.is_constant and d.constant > MAX_DIM for d in info.shape):
+            self.refuse(node, f"its result {describe(info)} would have more than {MAX_ELEMENTS} elements")
 
     def checked(self, node: Node, info: Info, data: NDArray[Any]) -> NDArray[Any]:
         if data.dtype == object:
@@ -175,7 +221,7 @@ class Inference:
         if any(array.dtype == object for array in arrays):
             if known is None or any((count(info.shape) or MAX_KNOWN) > MAX_KNOWN for info in infos):
                 return []
-        elif any(_size_bytes(info) > FOLD_BYTES for info in infos):
+        elif any(_size_bytes(info) > FOLD_BYTES for info in infos) or self.heavy(node, arrays, infos):
             return []
         found = known(step, arrays) if known is not None else None
         if found is None:
@@ -185,6 +231,15 @@ class Inference:
         if found is None:
             return []
         return list(found) if isinstance(found, list) else [found]
+
+    def heavy(self, node: Node, arrays: Sequence[NDArray[Any]], infos: Sequence[Info]) -> bool:
+        """Whether folding a node would take much time, or memory on top of what others took."""
+        size_bytes = sum(_size_bytes(info) for info in infos)
+        if self.folded_bytes + size_bytes > FOLDED_BYTES and size_bytes > SMALL_BYTES:
+            return True
+        if node.key in ("MatMul", "Gemm"):
+            return (count(infos[0].shape) or 0) * max(arrays[0].shape, default=1) > FOLD_PRODUCTS
+        return node.key not in VALUES and node.key not in _CHEAP and sum(array.size for array in arrays) > FOLD_INPUTS
 
     def foldable(self, node: Node, name: str, infos: list[Info]) -> bool:
         entry = self.graph.store.entry(name)
@@ -218,7 +273,9 @@ def dim_expr(port: Port, axis: int) -> Expr:
         return Expr.symbol(f"{sanitise(port.name)}_dim{axis}")
     try:
         found = Expr.of(dim)
-    except ExprError:
+    except (ValueError, RecursionError):
+        return Expr.symbol(_register(dim))
+    if found.is_constant and not 0 <= found.constant <= MAX_DIM:
         return Expr.symbol(_register(dim))
     return found.substitute({name: Expr.symbol(_register(name)) for name in found.symbols})
 

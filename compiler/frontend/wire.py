@@ -2,8 +2,8 @@
 
 An ONNX file is one protobuf message; this reads just enough of its wire format to cut `raw_data` of initializers out
 of `ModelProto.graph`, so that parsing costs what the graph costs and weights stay on disk, memory-mapped.
-Field numbers: onnx.proto (ModelProto.graph 7, GraphProto.initializer 5, TensorProto.name 8, raw_data 9,
-external_data 13, data_location 14).
+Field numbers: onnx.proto (ModelProto.graph 7, GraphProto.node 1, GraphProto.initializer 5, TensorProto.name 8,
+raw_data 9, external_data 13, data_location 14).
 """
 
 from __future__ import annotations
@@ -12,10 +12,13 @@ import mmap
 from collections.abc import Iterator
 from pathlib import Path
 
-from crossbank.compiler.frontend.errors import NOT_ONNX, TRUNCATED, FrontendError
+from crossbank.compiler.frontend.errors import NOT_ONNX, TOO_LARGE, TRUNCATED, FrontendError
 
-GRAPH, INITIALIZER, RAW_DATA, EXTERNAL_DATA, DATA_LOCATION = 7, 5, 9, 13, 14
+GRAPH, NODE, INITIALIZER, RAW_DATA, EXTERNAL_DATA, DATA_LOCATION = 7, 1, 5, 9, 13, 14
 EXTERNAL = 1
+MAX_NODES = 100_000
+MAX_ENTRIES = 1_000_000
+"""A graph has no more nodes, nor more of nodes, tensors, inputs, outputs and notes together."""
 KEEP_BYTES = 1024
 """Tensors up to this size stay in the message."""
 IN_FILE = "\0in-file"
@@ -31,6 +34,10 @@ class _Truncated(Exception):
 
 class _Malformed(Exception):
     """These bytes are no protobuf message."""
+
+
+class _TooMany(Exception):
+    """The graph has more parts than any model."""
 
 
 def _varint(data: mmap.mmap, at: int, end: int) -> tuple[int, int]:
@@ -106,7 +113,11 @@ def _tensor(data: mmap.mmap, start: int, end: int) -> bytes | None:
 
 def _graph(data: mmap.mmap, start: int, end: int) -> bytes:
     parts: list[bytes] = []
+    nodes = 0
     for number, first, payload, stop in _fields(data, start, end):
+        nodes += number == NODE
+        if nodes > MAX_NODES or len(parts) >= MAX_ENTRIES:
+            raise _TooMany
         skeleton = _tensor(data, payload, stop) if number == INITIALIZER else None
         parts.append(data[first:stop] if skeleton is None else _field(INITIALIZER, skeleton))
     return b"".join(parts)
@@ -117,6 +128,8 @@ def skeleton(path: Path) -> bytes:
 
     Raises FrontendError for an empty, truncated or foreign file.
     """
+    if path.exists() and not path.is_file():
+        raise FrontendError(NOT_ONNX, "not a file", str(path), "give the path of an .onnx file")
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             return _model(data, path)
@@ -144,6 +157,9 @@ def _model(data: mmap.mmap, path: Path) -> bytes:
             help = "export or download the model again"
             raise FrontendError(TRUNCATED, message, str(path), help) from error
         raise FrontendError(NOT_ONNX, "not an ONNX file", str(path), "give the path of an .onnx file") from error
+    except _TooMany as error:
+        message = f"the graph has more than {MAX_NODES} nodes, or {MAX_ENTRIES} parts in all"
+        raise FrontendError(TOO_LARGE, message, str(path), "split the model, or export it with fewer nodes") from error
     except _Malformed as error:
         raise FrontendError(NOT_ONNX, "not an ONNX file", str(path), "give the path of an .onnx file") from error
     if GRAPH not in seen:

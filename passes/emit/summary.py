@@ -28,6 +28,7 @@ def summary_of(ctx: CompileContext, code: Code) -> dict[str, Any]:
         "recognised": dict(ctx.notes.get("recognised", {})),
         "unrecognised": ctx.notes.get("unrecognised", []),
         "folded": ctx.notes.get("folded", []),
+        "bound": dict(ctx.notes.get("bound", {})),
         "instructions": sum(len(stream) for block in code.blocks.values() for stream in block.streams.values()),
         "memory": {name: space.used_bytes for name, space in code.spaces.items()},
         "groups": int(ctx.notes.get("groups", 1)),

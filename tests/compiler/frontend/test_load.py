@@ -261,7 +261,8 @@ def test_control_flow_is_refused_by_name(tmp_path: Path):
     branch = helper.make_graph([node("Relu", ["x"], ["z"])], "b", [], [onnx.ValueInfoProto(name="z")])
     nodes = [helper.make_node("If", ["c"], ["y"], name="choose", then_branch=branch, else_branch=branch)]
     proto = model(nodes, {"x": (FLOAT, [1]), "c": (TensorProto.BOOL, [])}, ["y"])
-    refused(saved(proto, tmp_path), "CB0109", "If (control flow with subgraphs): 1 nodes, first choose")
+    reason = "If (control flow with subgraphs: both branches read the same inputs, so that c can't be bound)"
+    refused(saved(proto, tmp_path), "CB0109", f"{reason}: 1 nodes, first choose")
 
 
 def test_unused_domains_are_ignored(tmp_path: Path):

@@ -1,0 +1,298 @@
+"""Loops of known length: the bodies of Loop and Scan one after another, in place.
+
+A count or condition is known if it is a tensor of the file or computed from such. What is not known stays, to be
+refused by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+
+from crossbank.compiler.frontend.errors import TOO_LARGE, FrontendError
+
+MAX_UNROLLED = 20_000
+"""Nodes that a model's loops come to at most."""
+MAX_BYTES = 64 << 20
+"""And bytes of the file, counted for each trip."""
+MAX_COMPUTED = 64
+"""Nodes that a condition or count may take to compute, each of one number."""
+SCALAR = frozenset(
+    {
+        "Constant", "Identity", "Cast", "CastLike", "Add", "Sub", "Mul", "Div", "Mod", "Neg", "Abs", "Ceil", "Floor",
+        "Min", "Max", "Relu", "Not", "And", "Or", "Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "Where",
+        "Squeeze", "Unsqueeze", "Reshape",
+    }
+)  # fmt: skip
+KINDS = ("Loop", "Scan")
+
+
+def unrolled(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
+    """The model without loops of known length; FrontendError for some that come to too many nodes."""
+    if any(node.op_type in KINDS and node.domain in ("", "ai.onnx") for node in model.graph.node):
+        _Unroller(model, path).run()
+    return model
+
+
+@dataclass
+class _Unroller:
+    model: onnx.ModelProto
+    path: Path
+    made: int = 0
+    bytes: int = 0
+    shapes: Mapping[str, Sequence[int | None]] | None = None
+
+    def run(self) -> None:
+        graph = self.model.graph
+        self.opset = next((o.version for o in self.model.opset_import if o.domain in ("", "ai.onnx")), 1)
+        waiting = True
+        while waiting:
+            self.producer = {name: node for node in graph.node for name in node.output if name}
+            self.constants = {tensor.name: tensor for tensor in graph.initializer}
+            kept: list[onnx.NodeProto] = []
+            waiting = False
+            for i, node in enumerate(graph.node):
+                found = self.replacement(node, f"{node.name or f'{node.op_type}_{i}'}/")
+                kept += [node] if found is None else found
+                waiting |= found is not None
+            if waiting:
+                del graph.node[:]
+                graph.node.extend(kept)
+
+    def replacement(self, node: onnx.NodeProto, prefix: str) -> list[onnx.NodeProto] | None:
+        """The trips of a loop; None for another node, and where their number isn't known."""
+        if node.op_type not in KINDS or node.domain not in ("", "ai.onnx"):
+            return None
+        bodies = {a.name: a.g for a in node.attribute if a.type == onnx.AttributeProto.GRAPH}
+        match node.op_type:
+            case "Loop" if "body" in bodies:
+                return self.loop(node, bodies["body"], prefix)
+            case "Scan" if "body" in bodies and self.opset >= 9:
+                return self.scan(node, bodies["body"], prefix)
+            case _:
+                return None
+
+    def loop(self, node: onnx.NodeProto, body: onnx.GraphProto, prefix: str) -> list[Any] | None:
+        count = self.value(node.input[0]) if node.input and node.input[0] else None
+        start = self.value(node.input[1]) if len(node.input) > 1 and node.input[1] else np.array(True)
+        carried = list(node.input[2:])
+        if start is None or start.size != 1 or (count is not None and count.size != 1):
+            return None
+        if not start.any():
+            count = np.array(0)
+        if count is None or len(body.input) != 2 + len(carried) or not _goes_on(body):
+            return None
+        trips, many = max(int(count.reshape(())), 0), len(body.output) - 1 - len(carried)
+        if len(node.output) > len(carried) + many or many < 0 or (trips == 0 and many):
+            return None
+        nodes: list[Any] = []
+        stacked: list[list[str]] = [[] for _ in range(many)]
+        for trip in range(self.counted(trips, body)):
+            number = self.constant(f"{prefix}{trip}/i", np.array(trip, np.int64))
+            again = self.constant(f"{prefix}{trip}/again", np.array(True))
+            inner, outputs = self.copy(body, f"{prefix}{trip}/", [number, again, *carried])
+            nodes += inner
+            carried = outputs[1 : 1 + len(carried)]
+            for rows, name in zip(stacked, outputs[1 + len(carried) :], strict=True):
+                rows.append(name)
+        nodes += _renamed(carried, node.output)
+        for rows, name in zip(stacked, node.output[len(carried) :], strict=False):
+            nodes += self.stack(rows, name, 0, prefix)
+        return nodes
+
+    def scan(self, node: onnx.NodeProto, body: onnx.GraphProto, prefix: str) -> list[Any] | None:
+        options = {a.name: helper.get_attribute_value(a) for a in node.attribute if a.name != "body"}
+        scanned = int(options.get("num_scan_inputs", 0))
+        states = len(node.input) - scanned
+        many = len(body.output) - states
+        if scanned < 1 or states < 0 or many < 0 or len(body.input) != len(node.input):
+            return None
+        axes, ways = (list(options.get(f"scan_input_{n}") or [0] * scanned) for n in ("axes", "directions"))
+        out_axes, out_ways = (list(options.get(f"scan_output_{n}") or [0] * many) for n in ("axes", "directions"))
+        length = self.length(node.input[states], int(axes[0]))
+        if length is None or len(node.output) > states + many or (length == 0 and many):
+            return None
+        nodes: list[Any] = []
+        carried, stacked = list(node.input[:states]), [list[str]() for _ in range(many)]
+        for trip in range(self.counted(length, body)):
+            rows: list[str] = []
+            for name, axis, way in zip(node.input[states:], axes, ways, strict=True):
+                place = self.constant(f"{prefix}{trip}/at{way}", np.array(length - 1 - trip if way else trip, np.int64))
+                rows.append(f"{prefix}{trip}/{name}")
+                nodes.append(helper.make_node("Gather", [name, place], rows[-1:], rows[-1], axis=int(axis)))
+            inner, outputs = self.copy(body, f"{prefix}{trip}/", [*carried, *rows])
+            nodes += inner
+            carried = outputs[:states]
+            for found, name in zip(stacked, outputs[states:], strict=True):
+                found.append(name)
+        nodes += _renamed(carried, node.output)
+        for found, name, axis, way in zip(stacked, node.output[states:], out_axes, out_ways, strict=False):
+            nodes += self.stack(found[::-1] if way else found, name, int(axis), prefix)
+        return nodes
+
+    # ------------------------------------------------------------------ parts
+
+    def counted(self, trips: int, body: onnx.GraphProto) -> int:
+        """The trips, if they don't come to too many nodes."""
+        self.made += trips * max(len(body.node), 1)
+        self.bytes += trips * body.ByteSize()
+        if self.made > MAX_UNROLLED or self.bytes > MAX_BYTES:
+            raise FrontendError(
+                TOO_LARGE, f"its loops come to more than {MAX_UNROLLED} nodes, or {MAX_BYTES} bytes", str(self.path),
+                "export the model with loops of fewer trips",
+            )  # fmt: skip
+        return trips
+
+    def constant(self, name: str, value: NDArray[Any]) -> str:
+        """A new tensor of the graph."""
+        if name not in self.constants:
+            tensor = self.model.graph.initializer.add()
+            tensor.CopyFrom(numpy_helper.from_array(value, name))
+            self.constants[name] = tensor
+        return name
+
+    def copy(self, body: onnx.GraphProto, prefix: str, inputs: Sequence[str]) -> tuple[list[onnx.NodeProto], list[str]]:
+        """The nodes of a body with names of their own, and its outputs; values from outside keep their names."""
+        names = dict(zip((port.name for port in body.input), inputs, strict=True))
+        for tensor in body.initializer:
+            names[tensor.name] = f"{prefix}{tensor.name}"
+            moved = self.model.graph.initializer.add()
+            moved.CopyFrom(tensor)
+            moved.name = names[tensor.name]
+            self.constants[moved.name] = moved
+        nodes: list[onnx.NodeProto] = []
+        for i, node in enumerate(body.node):
+            names.update((name, f"{prefix}{name}") for name in node.output if name)
+            made = onnx.NodeProto()
+            made.CopyFrom(node)
+            made.name = f"{prefix}{node.name or f'{node.op_type}_{i}'}"
+            _rename(made, names)
+            nodes.append(made)
+        return nodes, [names.get(port.name, port.name) for port in body.output]
+
+    def stack(self, rows: Sequence[str], result: str, axis: int, prefix: str) -> list[onnx.NodeProto]:
+        """Values of all trips one after another along a new axis."""
+        if not result:
+            return []
+        if self.opset < 13:
+            lines = [
+                helper.make_node("Unsqueeze", [name], [f"{name}/row"], f"{name}/row", axes=[axis]) for name in rows
+            ]
+        else:
+            axes = self.constant(f"{prefix}axis{axis}", np.array([axis], np.int64))
+            lines = [helper.make_node("Unsqueeze", [name, axes], [f"{name}/row"], f"{name}/row") for name in rows]
+        joined = helper.make_node("Concat", [f"{name}/row" for name in rows], [result], f"{prefix}{result}", axis=axis)
+        return [*lines, joined]
+
+    def value(self, name: str) -> NDArray[Any] | None:
+        """What a name holds, where that follows from tensors of the file."""
+        needed: list[onnx.NodeProto] = []
+        tensors: dict[str, onnx.TensorProto] = {}
+        pending, seen = [name], set[str]()
+        while pending:
+            name_ = pending.pop()
+            if not name_ or name_ in seen:
+                continue
+            seen.add(name_)
+            if name_ in self.constants:
+                tensor = self.constants[name_]
+                if tensor.data_location == onnx.TensorProto.EXTERNAL or any(dim != 1 for dim in tensor.dims):
+                    return None
+                tensors[name_] = tensor
+                continue
+            node = self.producer.get(name_)
+            if node is None or node.op_type not in SCALAR or node.domain or len(needed) >= MAX_COMPUTED:
+                return None
+            if any(max([*a.t.dims, len(a.ints), len(a.floats)]) > 1 for a in node.attribute):
+                return None
+            if node not in needed:
+                needed.append(node)
+            pending += node.input
+        return self.computed(name, needed, tensors)
+
+    def computed(
+        self, name: str, nodes: list[onnx.NodeProto], tensors: Mapping[str, onnx.TensorProto]
+    ) -> NDArray[Any] | None:
+        from onnx.reference import ReferenceEvaluator
+
+        if name in tensors:
+            return np.asarray(numpy_helper.to_array(tensors[name]))
+        order = {id(node): i for i, node in enumerate(self.model.graph.node)}
+        nodes.sort(key=lambda node: order.get(id(node), 0))
+        graph = helper.make_graph(nodes, "value", [], [onnx.ValueInfoProto(name=name)], list(tensors.values()))
+        model = helper.make_model(graph, opset_imports=self.model.opset_import, ir_version=10)
+        try:
+            with np.errstate(all="ignore"):
+                outs: Any = ReferenceEvaluator(model).run([name], {})  # pyright: ignore[reportUnknownMemberType]
+            return np.asarray(outs[0])
+        except (NotImplementedError, RuntimeError, TypeError, ValueError, IndexError):
+            return None
+
+    def length(self, name: str, axis: int) -> int | None:
+        """The size of a dimension that the file states, or that follows from what it states."""
+        if self.shapes is None:
+            self.shapes = dict(self.stated())
+        shape = self.shapes.get(name)
+        return shape[axis] if shape is not None and -len(shape) <= axis < len(shape) else None
+
+    def stated(self) -> Iterator[tuple[str, Sequence[int | None]]]:
+        from onnx import shape_inference
+
+        graph = self.model.graph
+        with suppress(shape_inference.InferenceError, RuntimeError, ValueError):
+            graph = shape_inference.infer_shapes(self.model).graph
+        for port in (*graph.value_info, *graph.input):
+            dims = port.type.tensor_type.shape.dim
+            yield port.name, [d.dim_value if d.WhichOneof("value") == "dim_value" else None for d in dims]
+        for tensor in graph.initializer:
+            yield tensor.name, list(tensor.dims)
+
+
+def _goes_on(body: onnx.GraphProto) -> bool:
+    """Whether the body's condition is always true: a constant, or the condition that came in."""
+    if not body.output or len(body.input) < 2:
+        return False
+    name, producer = body.output[0].name, {name: node for node in body.node for name in node.output}
+    for _ in range(len(body.node) + 1):
+        node = producer.get(name)
+        if node is None:
+            break
+        if node.op_type == "Constant" and node.attribute:
+            attribute = node.attribute[0]
+            value = helper.get_attribute_value(attribute)
+            return bool(np.all(numpy_helper.to_array(value) if isinstance(value, onnx.TensorProto) else value))
+        if node.op_type not in ("Identity", "Cast"):
+            return False
+        name = node.input[0] if node.input else ""
+    known = {tensor.name: tensor for tensor in body.initializer}
+    return name == body.input[1].name or (name in known and bool(np.all(numpy_helper.to_array(known[name]))))
+
+
+def _renamed(values: Sequence[str], names: Sequence[str]) -> list[onnx.NodeProto]:
+    """Let values have the names that the nodes behind ask for."""
+    pairs = zip(values, names, strict=False)
+    return [helper.make_node("Identity", [value], [name], f"{name}/out") for value, name in pairs if name]
+
+
+def _rename(node: onnx.NodeProto, names: Mapping[str, str]) -> None:
+    """Give a node's inputs and outputs, and what its own bodies read from outside, other names."""
+    for field_ in (node.input, node.output):
+        for i, name in enumerate(field_):
+            field_[i] = names.get(name, name)
+    for attribute in node.attribute:
+        if attribute.type == onnx.AttributeProto.GRAPH:
+            own = {tensor.name for tensor in attribute.g.initializer} | {port.name for port in attribute.g.input}
+            own |= {name for inner in attribute.g.node for name in inner.output}
+            outside = {name: new for name, new in names.items() if name not in own}
+            for inner in attribute.g.node:
+                _rename(inner, outside)
+            for port in attribute.g.output:
+                port.name = outside.get(port.name, port.name)
