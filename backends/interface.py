@@ -1,8 +1,9 @@
-"""The contract of a family of engines with the compiler: five questions that it answers, and the tools it is given.
+"""The contract of a family of engines with the compiler: the questions that it answers, and the tools it is given.
 
 A family is a `Backend` object named by the entry point `crossbank.backends`. The phases ask it whether it takes an
-operation (assign), how a weight is cut and how much room that takes (tile, place), and to write its instructions
-(lower). It never sees the whole module, and no phase asks which family it is.
+operation (assign) and to write its instructions (lower); one that holds weights or caches in units of its own, a
+`WeightHolder` or `CacheHolder`, also how they are spread over its units (split) and how much room they take (tile). It
+never sees the whole module, and no phase asks which family it is.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from xdsl.ir import Operation, SSAValue
 
 from crossbank.backends.system import EngineSpec, System
 from crossbank.dialects.imc import ViewAttr
-from crossbank.dialects.mapping import CacheInfo, Legality, Placement, Tiling, WeightInfo
+from crossbank.dialects.mapping import CacheInfo, CacheSplit, Legality, Placement, Split, Tiling, WeightInfo
 from crossbank.runtime.expr import Expr
 from crossbank.runtime.isa import InstructionSet
 
@@ -119,20 +120,32 @@ class Backend(Protocol):
         """Whether `engine` can run this llm, onnx or imc operation."""
         ...
 
-    def tile(self, weight: WeightInfo, engine: EngineSpec) -> Tiling | None:
-        """How a weight is cut; None where it just lies in memory."""
-        ...
-
     def lower(self, op: Operation, engine: EngineSpec, to: Lowering) -> None:
         """Write the instructions of one operation."""
+        ...
+
+
+class WeightHolder(Protocol):
+    """A family that keeps weights in its own units; one without these methods has them in plain memory."""
+
+    def split_weight(self, weight: WeightInfo, engine: EngineSpec) -> tuple[Split, ...]:
+        """Over which units its rows and columns are spread."""
+        ...
+
+    def tile(self, weight: WeightInfo, splits: tuple[Split, ...], engine: EngineSpec) -> Tiling:
+        """The units that a weight takes which is split like that; ProgramError CB0314 where no unit takes a part."""
         ...
 
 
 class CacheHolder(Protocol):
     """A family that keeps KV caches in its own units; one without these methods has them in plain memory."""
 
-    def cache_units(self, cache: CacheInfo, engine: EngineSpec) -> Tiling | None:
-        """The room for the keys and values of one call, at capacity; None where they just lie in memory."""
+    def split_cache(self, cache: CacheInfo, engine: EngineSpec) -> CacheSplit:
+        """Over which units heads and tokens of keys and values are spread."""
+        ...
+
+    def cache_units(self, cache: CacheInfo, engine: EngineSpec) -> Tiling:
+        """The room for the keys and values of one call, at capacity."""
         ...
 
     def lower_cache_import(

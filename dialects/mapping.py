@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -26,9 +27,43 @@ class Legality:
     remedy: str = ""
 
 
+class Dimension(StrEnum):
+    """What of a matrix or cache is spread over units."""
+
+    ROWS = "rows"
+    """K: each part makes partial sums."""
+    COLUMNS = "columns"
+    """N: parts lie side by side."""
+    HEADS = "heads"
+    TOKENS = "tokens"
+    HEAD_DIM = "head_dim"
+
+
+@dataclass(frozen=True)
+class Split:
+    """A dimension in `parts` over units that work at the same time: `over` arrays, banks, channels …"""
+
+    dimension: Dimension
+    over: str
+    parts: int
+
+
+@dataclass(frozen=True)
+class CacheSplit:
+    """How the keys and the values of a cache are spread."""
+
+    keys: tuple[Split, ...]
+    values: tuple[Split, ...]
+
+
+def parts_of(splits: tuple[Split, ...], dimension: Dimension) -> int:
+    """Into how many parts a dimension is cut, over all kinds of units."""
+    return math.prod(split.parts for split in splits if split.dimension is dimension)
+
+
 @dataclass(frozen=True)
 class Tiling:
-    """How one [K, N] weight is cut for an engine.
+    """How one [K, N] weight is cut for an engine, once it is split.
 
     `grid` is (row tiles, column tiles), `tile` (rows, columns) of one; an instance needs `units` consecutive units (a
     unit is what the family says: an array, a DRAM row across all banks), within one group if `within_group`.

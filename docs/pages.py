@@ -25,8 +25,9 @@ PHASE_TEXTS = {
     "raise": "Find the transformer: `onnx` becomes `llm` where it is recognised. What is not recognised stays, still "
     "runs, and is listed in the summary.",
     "assign": "Give every operation an engine.",
-    "split": "Cut what is larger than its engine's reach.",
-    "tile": "Cut matrices into the units of their engine: arrays, banks' rows.",
+    "split": "Spread matrices and caches over units of their engine that work side by side: rows, columns, heads and "
+    "tokens over arrays, banks and channels. What goes on over several chips or devices shows when it is placed.",
+    "tile": "Count the units that the parts take: arrays, banks' rows.",
     "place": "Give every tile its unit.",
     "lower": "Write instructions over buffers: value form becomes buffer form.",
     "schedule": "Addresses, order, tokens between engines.",

@@ -14,7 +14,7 @@ from crossbank.backends.system import EngineSpec
 from crossbank.dialects import onnx as dialect
 from crossbank.dialects.imc import ViewAttr
 from crossbank.dialects.location import node_name
-from crossbank.dialects.mapping import Legality, Tiling, WeightInfo
+from crossbank.dialects.mapping import Legality
 from crossbank.dialects.shape import dtype_of, is_tensor, shape_of
 from crossbank.runtime.isa import InstructionSet
 from crossbank.runtime.numerics import dtype_of as numpy_dtype
@@ -108,10 +108,6 @@ class HostBackend:
         if reason is not None:
             return Legality(False, reason=reason, remedy="replace the node in the model")
         return Legality(True, PREFERENCE, f"no other engine has instructions for {dialect.op_type(op)}")
-
-    def tile(self, weight: WeightInfo, engine: EngineSpec) -> Tiling | None:
-        """Weights lie in memory."""
-        return None
 
     def lower(self, op: Operation, engine: EngineSpec, to: Lowering) -> None:
         """Write the one instruction of an ONNX node."""

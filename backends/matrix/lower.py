@@ -13,7 +13,7 @@ from crossbank.backends.simd.views import padded, remade, swapped
 from crossbank.backends.simd.writer import Handler, Writer
 from crossbank.backends.system import EngineSpec
 from crossbank.dialects import llm
-from crossbank.dialects.mapping import Legality, Tiling, WeightInfo
+from crossbank.dialects.mapping import Legality
 from crossbank.runtime.expr import ONE
 from crossbank.runtime.isa import InstructionSet
 from crossbank.runtime.program import ProgramError
@@ -123,10 +123,6 @@ class MatrixBackend:
     def accepts(self, op: Operation, engine: EngineSpec) -> Legality:
         """Products and attention."""
         return judge(HANDLERS, op, PREFERENCE, engine)
-
-    def tile(self, weight: WeightInfo, engine: EngineSpec) -> Tiling | None:
-        """Weights lie in memory."""
-        return None
 
     def lower(self, op: Operation, engine: EngineSpec, to: Lowering) -> None:
         """Write the instructions of one operation."""

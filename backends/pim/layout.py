@@ -63,15 +63,22 @@ class Device:
 
 @dataclass(frozen=True)
 class GemvLayout:
-    """A matrix [K, N] with an output per bank and K along the row.
+    """A matrix [K, N] with an output per bank and K along the row, waves of `channels` channels.
 
     Output n lies in bank n % `per_wave` of wave n // `per_wave`; K part j of wave w is row w * `k_rows` + j. The waves
-    are of equal size, the last one excepted, so that all drive equally many channels.
+    are of equal size, the last one excepted.
     """
 
     device: Device
     inputs: int
     outputs: int
+    channels: int
+
+    @staticmethod
+    def widest(device: Device, inputs: int, outputs: int) -> GemvLayout:
+        """As few waves as all channels allow, and of these channels as few as do for so many waves."""
+        waves = -(-outputs // device.width)
+        return GemvLayout(device, inputs, outputs, -(-outputs // (device.banks * waves)))
 
     @property
     def k_rows(self) -> int:
@@ -80,14 +87,13 @@ class GemvLayout:
 
     @property
     def waves(self) -> int:
-        """How often all banks are driven for all outputs."""
-        return -(-self.outputs // self.device.width)
+        """How often banks are driven for all outputs."""
+        return -(-self.outputs // self.per_wave)
 
     @property
     def per_wave(self) -> int:
         """Outputs of a wave, whole channels."""
-        banks = self.device.banks
-        return -(-self.outputs // (banks * self.waves)) * banks
+        return self.channels * self.device.banks
 
     @property
     def rows(self) -> int:

@@ -20,7 +20,17 @@ from crossbank.backends.simd.views import at, remade, reshaped, sliced
 from crossbank.backends.system import EngineSpec
 from crossbank.dialects import imc, llm
 from crossbank.dialects.imc import ViewAttr, contiguous
-from crossbank.dialects.mapping import CacheInfo, Legality, Placement, Tiling, WeightInfo
+from crossbank.dialects.mapping import (
+    CacheInfo,
+    CacheSplit,
+    Dimension,
+    Legality,
+    Placement,
+    Split,
+    Tiling,
+    WeightInfo,
+    parts_of,
+)
 from crossbank.dialects.shape import dtype_of, shape_of
 from crossbank.runtime.expr import ZERO, Expr, product
 from crossbank.runtime.isa import InstructionSet
@@ -144,9 +154,26 @@ class PimBackend:
             return Legality(False, reason=f"banks hold bf16, not {dtype_of(op.weight)}", remedy="export as float32")
         return Legality(True, PREFERENCE)
 
-    def tile(self, weight: WeightInfo, engine: EngineSpec) -> Tiling | None:
+    def split_weight(self, weight: WeightInfo, engine: EngineSpec) -> tuple[Split, ...]:
+        """Columns over the banks of all channels, or of as many as do in as few turns."""
+        layout = GemvLayout.widest(Device.of(engine.config), weight.in_features, weight.out_features)
+        return (
+            Split(Dimension.COLUMNS, "channel", layout.channels),
+            Split(Dimension.COLUMNS, "bank", layout.device.banks),
+        )
+
+    def tile(self, weight: WeightInfo, splits: tuple[Split, ...], engine: EngineSpec) -> Tiling:
         """An output per bank and K along the row; rows of one device."""
-        layout = GemvLayout(Device.of(engine.config), weight.in_features, weight.out_features)
+        device = Device.of(engine.config)
+        channels, rest = divmod(parts_of(splits, Dimension.COLUMNS), device.banks)
+        if rest or not 1 <= channels <= device.channels or parts_of(splits, Dimension.ROWS) > 1:
+            raise ProgramError(
+                "CB0314",
+                f"{weight.name}: columns over {channels * device.banks + rest} banks, rows over "
+                f"{parts_of(splits, Dimension.ROWS)}; a device has {device.channels} channels of {device.banks} banks",
+                help=f"split columns over 1 to {device.channels} channels and all {device.banks} banks, and no rows",
+            )
+        layout = GemvLayout(device, weight.in_features, weight.out_features, channels)
         return tiling(
             layout.device,
             (layout.k_rows, layout.waves),
@@ -155,7 +182,21 @@ class PimBackend:
             weight.in_features * weight.out_features,
         )
 
-    def cache_units(self, cache: CacheInfo, engine: EngineSpec) -> Tiling | None:
+    def split_cache(self, cache: CacheInfo, engine: EngineSpec) -> CacheSplit:
+        """Tokens of keys over all banks; heads of values over channels, their dimensions over banks."""
+        layout = cache_layout(cache, Device.of(engine.config))
+        channels, banks = layout.device.channels, layout.device.banks
+        return CacheSplit(
+            keys=(Split(Dimension.TOKENS, "channel", channels), Split(Dimension.TOKENS, "bank", banks)),
+            values=(
+                Split(Dimension.HEADS, "channel", layout.heads),
+                Split(Dimension.TOKENS, "channel", layout.sets),
+                Split(Dimension.HEAD_DIM, "channel", layout.value_channels),
+                Split(Dimension.HEAD_DIM, "bank", banks),
+            ),
+        )
+
+    def cache_units(self, cache: CacheInfo, engine: EngineSpec) -> Tiling:
         """Keys a token per bank, values a dimension per bank; rows of one device."""
         layout = cache_layout(cache, Device.of(engine.config))
         elements = 2 * cache.max_batch * cache.groups * cache.context * cache.head_dim
@@ -194,7 +235,9 @@ class PimBackend:
         symbol = op.weight.owner.weight.root_reference.data
         placement, info = to.placement(symbol), to.info(symbol)
         assert placement is not None
-        layout = GemvLayout(Device.of(engine.config), info.in_features, info.out_features)
+        device = Device.of(engine.config)
+        channels = placement.tiling.tile[1] // device.banks
+        layout = GemvLayout(device, info.in_features, info.out_features, channels)
         row = to.param(f"{symbol}_row", first_rows(placement, layout.device))
         to.setup(
             engine.name,
@@ -204,7 +247,7 @@ class PimBackend:
             row=row,
             waves=layout.waves,
             k_rows=layout.k_rows,
-            channels=layout.per_wave // layout.device.banks,
+            channels=layout.channels,
             transposed="yes" if info.transposed else "no",
             scales=None if op.scales is None else to.view(op.scales),
             zeros=None if op.zeros is None else to.view(op.zeros),

@@ -18,7 +18,7 @@ from crossbank.backends.simd.isa import ISA
 from crossbank.backends.simd.writer import Handler, Writer
 from crossbank.backends.system import EngineSpec
 from crossbank.dialects import onnx
-from crossbank.dialects.mapping import Legality, Tiling, WeightInfo
+from crossbank.dialects.mapping import Legality
 from crossbank.dialects.shape import dtype_of, is_tensor
 from crossbank.runtime.isa import InstructionSet
 from crossbank.runtime.numerics import dtype_of as numpy_dtype
@@ -73,10 +73,6 @@ class SimdBackend:
     def accepts(self, op: Operation, engine: EngineSpec) -> Legality:
         """Every operation with a handler whose numbers are known."""
         return judge(HANDLERS, op, PREFERENCE, engine)
-
-    def tile(self, weight: WeightInfo, engine: EngineSpec) -> Tiling | None:
-        """Weights lie in memory."""
-        return None
 
     def lower(self, op: Operation, engine: EngineSpec, to: Lowering) -> None:
         """Write the instructions of one operation."""

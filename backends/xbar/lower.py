@@ -13,7 +13,7 @@ from crossbank.backends.xbar.converters import Ranges
 from crossbank.backends.xbar.isa import ISA
 from crossbank.dialects import imc, llm
 from crossbank.dialects.imc import ViewAttr, contiguous
-from crossbank.dialects.mapping import Legality, Placement, Reduction, Tiling, WeightInfo
+from crossbank.dialects.mapping import Dimension, Legality, Placement, Reduction, Split, Tiling, WeightInfo, parts_of
 from crossbank.dialects.shape import shape_of
 from crossbank.runtime.expr import Expr, product
 from crossbank.runtime.isa import InstructionSet
@@ -48,10 +48,20 @@ class XbarBackend:
             return Legality(False, reason="the weight's shape is not known", remedy="export with static weights")
         return Legality(True, PREFERENCE)
 
-    def tile(self, weight: WeightInfo, engine: EngineSpec) -> Tiling | None:
+    def split_weight(self, weight: WeightInfo, engine: EngineSpec) -> tuple[Split, ...]:
+        """Rows and columns over arrays, as many as one has."""
+        rows, columns = engine.integer("organisation", "rows"), engine.integer("organisation", "columns")
+        return (
+            Split(Dimension.ROWS, "array", -(-weight.in_features // rows)),
+            Split(Dimension.COLUMNS, "array", -(-weight.out_features // columns)),
+        )
+
+    def tile(self, weight: WeightInfo, splits: tuple[Split, ...], engine: EngineSpec) -> Tiling:
         """Row tiles times column tiles, one array each, in consecutive arrays that may go on over the next chip."""
         rows, columns = engine.integer("organisation", "rows"), engine.integer("organisation", "columns")
-        grid = -(-weight.in_features // rows), -(-weight.out_features // columns)
+        grid = parts_of(splits, Dimension.ROWS), parts_of(splits, Dimension.COLUMNS)
+        _fits("rows", weight.in_features, grid[0], rows)
+        _fits("columns", weight.out_features, grid[1], columns)
         arrays = grid[0] * grid[1]
         return Tiling(
             grid=grid,
@@ -123,6 +133,16 @@ class XbarBackend:
         to.setup(engine.name, "drift", to.calls, **group)
         if to.option("drift_compensation", True):
             to.setup(engine.name, "compensate", to.calls, **group)
+
+
+def _fits(dimension: str, size: int, parts: int, limit: int) -> None:
+    """Each part fills an array but the last one: that is how the arrays are driven."""
+    if parts != -(-size // limit):
+        raise ProgramError(
+            "CB0314",
+            f"{size} {dimension} over {parts} arrays of {limit}",
+            help=f"split them over {-(-size // limit)}",
+        )
 
 
 def _vector_unit(to: Lowering) -> str:

@@ -7,8 +7,9 @@ from typing import cast
 from xdsl.dialects.builtin import ArrayAttr, BoolAttr, DictionaryAttr, IntegerAttr, StringAttr, i64
 from xdsl.ir import Attribute, Operation
 
-from crossbank.dialects.mapping import Placement, Reduction, Tiling
+from crossbank.dialects.mapping import Dimension, Placement, Reduction, Split, Tiling
 from crossbank.passes.context import CompileContext
+from crossbank.runtime.program import ProgramError
 
 MAPPING = "mapping"
 
@@ -22,6 +23,36 @@ def mapping_of(op: Operation) -> dict[str, Attribute]:
 def set_mapping(op: Operation, mapping: dict[str, Attribute], inherent: bool = True) -> None:
     """Write what has been decided; caches have it as a discardable attribute (`inherent` false)."""
     (op.properties if inherent else op.attributes)[MAPPING] = DictionaryAttr(mapping)
+
+
+def split_attribute(splits: tuple[Split, ...]) -> DictionaryAttr:
+    """A split as an attribute, by dimension and what it is spread over: `{columns = {channel = 32, bank = 16}}`."""
+    dimensions = dict.fromkeys(split.dimension for split in splits)
+    return DictionaryAttr(
+        {
+            dimension.value: DictionaryAttr(
+                {split.over: IntegerAttr(split.parts, i64) for split in splits if split.dimension is dimension}
+            )
+            for dimension in dimensions
+        }
+    )
+
+
+def splits_of(op: Operation) -> tuple[Split, ...] | None:
+    """The split in a weight's mapping; None where it has none. ProgramError CB0314 where it can't be read."""
+    found = mapping_of(op).get("split")
+    if found is None:
+        return None
+    try:
+        return tuple(
+            Split(Dimension(name), over, _integer(parts))
+            for name, inner in cast("DictionaryAttr", found).data.items()
+            for over, parts in cast("DictionaryAttr", inner).data.items()
+        )
+    except (AttributeError, AssertionError, ValueError):
+        raise ProgramError(
+            "CB0314", f"{found} is no split", help="write it as {columns = {channel = 32 : i64, bank = 16 : i64}}"
+        ) from None
 
 
 def tiling_attributes(tiling: Tiling) -> dict[str, Attribute]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from xdsl.context import Context
-from xdsl.dialects.builtin import ModuleOp, StringAttr
+from xdsl.dialects.builtin import IntegerAttr, ModuleOp, StringAttr, i64
 from xdsl.dialects.func import FuncOp
 from xdsl.ir import Operation
 from xdsl.passes import ModulePass
@@ -18,17 +17,8 @@ from crossbank.dialects.llm import AttentionOp, CacheOp
 from crossbank.dialects.location import node_names
 from crossbank.dialects.mapping import Tiling
 from crossbank.passes.context import CompileContext
-from crossbank.passes.place.caches import cache_info, cache_users
-from crossbank.passes.place.mappings import (
-    mapping_of,
-    set_mapping,
-    tiling_attributes,
-    tiling_of,
-)
+from crossbank.passes.place.mappings import mapping_of, set_mapping, tiling_of
 from crossbank.runtime.program import ProgramError
-
-if TYPE_CHECKING:
-    from crossbank.backends.interface import CacheHolder
 
 
 @dataclass
@@ -99,9 +89,10 @@ class PlaceWeightsPass(ModulePass):
     comes last. As many groups are taken as needed, or ProgramError CB0311 where the user allows fewer.
 
     Before: `mapping = {engine = "arrays", …, units = 8}`
-    After:  `mapping = {engine = "arrays", …, units = 8, placement = "5d41402abc4b2a76"}`
+    After:  `mapping = {engine = "arrays", …, units = 8, placement = "5d41402abc4b2a76", groups = 1}`
 
-    The table of that hash is int64 (calls,): the first unit of each instance, counted over all groups.
+    The table of that hash is int64 (calls,): the first unit of each instance, counted over all groups (chips, devices);
+    `groups` is the most that one instance is spread over.
     Notes "groups" and "units" (by engine: used, in all).
     """
 
@@ -109,7 +100,7 @@ class PlaceWeightsPass(ModulePass):
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         assert isinstance(ctx, CompileContext)
-        order = _in_order(op, ctx)
+        order = _in_order(op)
         packings: dict[str, Packing] = {}
         for slot, row in order:
             packing = packings.setdefault(slot.engine, Packing(slot.tiling.units_per_group))
@@ -120,13 +111,19 @@ class PlaceWeightsPass(ModulePass):
         for slot, row in order:
             if row == 0:
                 table = ctx.keep_table(np.array(slot.first_unit, np.int64))
-                tiled = {**mapping_of(slot.op), **tiling_attributes(slot.tiling), "engine": StringAttr(slot.engine)}
-                set_mapping(slot.op, {**tiled, "placement": StringAttr(table)}, isinstance(slot.op, WeightOp))
+                placed = {"placement": StringAttr(table), "groups": IntegerAttr(_spanned(slot), i64)}
+                set_mapping(slot.op, {**mapping_of(slot.op), **placed}, isinstance(slot.op, WeightOp))
         ctx.notes["groups"] = max((len(packing.used) for packing in packings.values()), default=1)
         ctx.notes["units"] = {
             engine: {"used": sum(packing.used), "total": len(packing.used) * packing.units_per_group}
             for engine, packing in packings.items()
         }
+
+
+def _spanned(slot: Slot) -> int:
+    """The most groups that an instance is spread over."""
+    size, units = slot.tiling.units_per_group, slot.tiling.units
+    return max((first + units - 1) // size - first // size + 1 for first in slot.first_unit)
 
 
 def _slots(func: FuncOp, symbols: dict[str, Slot]) -> list[Slot]:
@@ -145,9 +142,9 @@ def _slots(func: FuncOp, symbols: dict[str, Slot]) -> list[Slot]:
     return list(found.values())
 
 
-def _in_order(module: ModuleOp, ctx: CompileContext) -> list[tuple[Slot, int]]:
+def _in_order(module: ModuleOp) -> list[tuple[Slot, int]]:
     """Every instance as (slot, row), in the order in which they are placed."""
-    symbols = {slot.name: slot for slot in _held(module, ctx)}
+    symbols = {slot.name: slot for slot in _held(module)}
     functions = {op.sym_name.data: op for op in module.body.block.ops if isinstance(op, FuncOp)}
     repeated = [op.callee.root_reference.data for op in module.walk() if isinstance(op, RepeatOp)]
     order: dict[tuple[str, int], tuple[Slot, int]] = {}
@@ -160,26 +157,13 @@ def _in_order(module: ModuleOp, ctx: CompileContext) -> list[tuple[Slot, int]]:
     return list(order.values())
 
 
-def _held(module: ModuleOp, ctx: CompileContext) -> Iterator[Slot]:
-    """The matrices that were tiled, and the caches that the engine of their attention holds."""
-    users = cache_users(module)
+def _held(module: ModuleOp) -> Iterator[Slot]:
+    """The matrices and caches that were tiled."""
     for op in module.body.block.ops:
-        if isinstance(op, WeightOp):
+        if isinstance(op, WeightOp | CacheOp):
             tiling, engine = tiling_of(op), mapping_of(op).get("engine")
             if tiling is not None and isinstance(engine, StringAttr):
                 yield Slot(op, engine.data, tiling)
-        elif isinstance(op, CacheOp) and op.sym_name.data in users:
-            engine = users[op.sym_name.data].attributes.get("engine")
-            tiling = _cache_tiling(op, engine.data, ctx) if isinstance(engine, StringAttr) else None
-            if tiling is not None and isinstance(engine, StringAttr):
-                yield Slot(op, engine.data, tiling)
-
-
-def _cache_tiling(cache: CacheOp, engine: str, ctx: CompileContext) -> Tiling | None:
-    spec = ctx.system.engines[engine]
-    holder: CacheHolder | Any = ctx.backend(spec.kind)
-    ask = getattr(holder, "cache_units", None)
-    return None if ask is None else ask(cache_info(cache, ctx), spec)
 
 
 def _groups(order: Sequence[tuple[Slot, int]]) -> int:

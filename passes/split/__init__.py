@@ -1,5 +1,6 @@
 """The passes of phase split, in order."""
 
+from crossbank.passes.split.split_caches import SplitCachesPass
 from crossbank.passes.split.split_weights import SplitWeightsPass
 
-PASSES = (SplitWeightsPass,)
+PASSES = (SplitWeightsPass, SplitCachesPass)

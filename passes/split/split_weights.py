@@ -1,12 +1,13 @@
-"""Pass split-weights: which engine holds each static matrix, and into how many parts it is cut along K and N."""
+"""Pass split-weights: which engine holds each static matrix, and over which of its units it is spread."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from xdsl.context import Context
-from xdsl.dialects.builtin import ArrayAttr, BoolAttr, IntegerAttr, ModuleOp, StringAttr, i64
+from xdsl.dialects.builtin import BoolAttr, ModuleOp, StringAttr
 from xdsl.dialects.func import FuncOp
 from xdsl.ir import Operation, SSAValue
 from xdsl.passes import ModulePass
@@ -15,8 +16,11 @@ from crossbank.dialects.imc import UseOp, WeightOp
 from crossbank.dialects.llm import LinearOp
 from crossbank.dialects.shape import shape_of
 from crossbank.passes.context import CompileContext
-from crossbank.passes.place.mappings import mapping_of, set_mapping
+from crossbank.passes.place.mappings import mapping_of, set_mapping, split_attribute
 from crossbank.passes.tile.tile_weights import weight_info
+
+if TYPE_CHECKING:
+    from crossbank.backends.interface import WeightHolder
 
 
 def products(module: ModuleOp) -> Iterator[tuple[Operation, str, bool]]:
@@ -43,12 +47,12 @@ def _is_matrix(value: SSAValue) -> bool:
 
 @dataclass(frozen=True)
 class SplitWeightsPass(ModulePass):
-    """Ask the engine of each product with a static matrix whether it holds it, and cut it.
+    """Ask the engine of each product with a static matrix whether it holds it, and over which units it spreads it.
 
-    Partial sums of the row parts are added; column parts lie side by side.
+    Row parts work side by side on partial sums, which are added; column parts lie side by side.
 
     Before: `"imc.weight"() <{sym_name = "up", tensors = ["up.0", "up.1"], type = tensor<512x1024xf32>}>`
-    After:  `… mapping = {engine = "arrays", transposed = false, parts = [2, 4]}`
+    After:  `… mapping = {engine = "arrays", transposed = false, split = {rows = {array = 2}, columns = {array = 4}}}`
 
     A matrix that its engine does not hold stays as it is: it lies in plain memory.
     """
@@ -65,9 +69,10 @@ class SplitWeightsPass(ModulePass):
             if "engine" in mapping_of(weight):
                 continue
             engine = ctx.system.engines[engine_name.data]
-            tiling = ctx.backend(engine.kind).tile(weight_info(weight, ctx, transposed), engine)
-            if tiling is not None:
-                parts = ArrayAttr([IntegerAttr(count, i64) for count in tiling.grid])
+            holder: WeightHolder | Any = ctx.backend(engine.kind)
+            ask = getattr(holder, "split_weight", None)
+            if ask is not None:
+                splits = split_attribute(ask(weight_info(weight, ctx, transposed), engine))
                 set_mapping(
-                    weight, {"engine": engine_name, "transposed": BoolAttr.from_bool(transposed), "parts": parts}
+                    weight, {"engine": engine_name, "transposed": BoolAttr.from_bool(transposed), "split": splits}
                 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from xdsl.context import Context
 from xdsl.dialects.builtin import IntegerAttr, ModuleOp, StringAttr
@@ -12,7 +13,10 @@ from crossbank.dialects.imc import WeightOp
 from crossbank.dialects.mapping import WeightInfo
 from crossbank.dialects.shape import dtype_of, shape_of
 from crossbank.passes.context import CompileContext
-from crossbank.passes.place.mappings import mapping_of, set_mapping, tiling_attributes
+from crossbank.passes.place.mappings import mapping_of, set_mapping, splits_of, tiling_attributes
+
+if TYPE_CHECKING:
+    from crossbank.backends.interface import WeightHolder
 
 
 def weight_info(weight: WeightOp, ctx: CompileContext, transposed: bool | None = None) -> WeightInfo:
@@ -42,9 +46,9 @@ def weight_info(weight: WeightOp, ctx: CompileContext, transposed: bool | None =
 
 @dataclass(frozen=True)
 class TileWeightsPass(ModulePass):
-    """Write the tiling of every matrix that an engine holds.
+    """Write the tiling of every matrix that is split over the units of an engine.
 
-    Before: `mapping = {engine = "arrays", transposed = false, parts = [2, 4]}`
+    Before: `mapping = {engine = "arrays", transposed = false, split = {rows = {array = 2}, columns = {array = 4}}}`
     After:  `mapping = {engine = "arrays", …, tiles = [2, 4], tile = [256, 256], units = 8, units_per_group = 64, …}`
     """
 
@@ -55,11 +59,11 @@ class TileWeightsPass(ModulePass):
         for weight in op.body.block.ops:
             if not isinstance(weight, WeightOp):
                 continue
-            mapping = mapping_of(weight)
+            splits, mapping = splits_of(weight), mapping_of(weight)
             name = mapping.get("engine")
-            if not isinstance(name, StringAttr):
+            if splits is None or not isinstance(name, StringAttr):
                 continue
             engine = ctx.system.engines[name.data]
-            tiling = ctx.backend(engine.kind).tile(weight_info(weight, ctx), engine)
-            if tiling is not None:
-                set_mapping(weight, {**mapping, **tiling_attributes(tiling)})
+            holder: WeightHolder | Any = ctx.backend(engine.kind)
+            tiling = holder.tile(weight_info(weight, ctx), splits, engine)
+            set_mapping(weight, {**mapping, **tiling_attributes(tiling)})

@@ -18,7 +18,7 @@ from crossbank.dialects import load_dialects
 from crossbank.dialects.imc import BlockOp, BufferOp, CallOp, LoopOp, SignalOp, ViewAttr, WaitOp
 from crossbank.dialects.instructions import InstructionOp, dialect_of, field_accesses, instruction_op
 from crossbank.dialects.llm import ActivationOp, LinearOp
-from crossbank.dialects.mapping import Legality, Tiling, WeightInfo
+from crossbank.dialects.mapping import CacheInfo, CacheSplit, Dimension, Legality, Split, Tiling, WeightInfo, parts_of
 from crossbank.dialects.shape import shape_of
 from crossbank.passes.context import CompileContext, CompileOptions
 from crossbank.runtime.expr import Expr
@@ -67,9 +67,6 @@ class Vector:
         legal = isinstance(op, ActivationOp) or op.name in ("onnx.Add", "onnx.Reshape")
         return Legality(legal, 1, f"no instruction for {op.name}", "teach it")
 
-    def tile(self, weight: WeightInfo, engine: EngineSpec) -> Tiling | None:
-        return None
-
     def lower(self, op: Operation, engine: EngineSpec, to: Any) -> None:
         if op.name == "onnx.Reshape":
             source = to.view(op.operands[0])
@@ -88,11 +85,23 @@ class Matrix:
     def accepts(self, op: Operation, engine: EngineSpec) -> Legality:
         return Legality(isinstance(op, LinearOp), 5, "only products", "use a linear")
 
-    def tile(self, weight: WeightInfo, engine: EngineSpec) -> Tiling | None:
-        grid = -(-weight.in_features // UNIT), -(-weight.out_features // UNIT)
+    def split_weight(self, weight: WeightInfo, engine: EngineSpec) -> tuple[Split, ...]:
+        rows, columns = -(-weight.in_features // UNIT), -(-weight.out_features // UNIT)
+        return Split(Dimension.ROWS, "array", rows), Split(Dimension.COLUMNS, "array", columns)
+
+    def tile(self, weight: WeightInfo, splits: tuple[Split, ...], engine: EngineSpec) -> Tiling:
+        grid = parts_of(splits, Dimension.ROWS), parts_of(splits, Dimension.COLUMNS)
         units = grid[0] * grid[1]
         size = weight.in_features * weight.out_features * 4
         return Tiling(grid, (UNIT, UNIT), units, UNITS_PER_GROUP, True, size, units * UNIT * UNIT * 4, "array", "chip")
+
+    def split_cache(self, cache: CacheInfo, engine: EngineSpec) -> CacheSplit:
+        heads = Split(Dimension.HEADS, "array", cache.groups)
+        return CacheSplit((heads,), (heads, Split(Dimension.TOKENS, "array", cache.context // UNIT)))
+
+    def cache_units(self, cache: CacheInfo, engine: EngineSpec) -> Tiling:
+        size = 2 * cache.max_batch * cache.groups * cache.context * cache.head_dim * 4
+        return Tiling((1, 1), (UNIT, UNIT), cache.groups, UNITS_PER_GROUP, True, size, size, "array", "chip")
 
     def lower(self, op: Operation, engine: EngineSpec, to: Any) -> None:
         assert isinstance(op, LinearOp)

@@ -7,7 +7,7 @@ from xdsl.ir import Operation
 from crossbank.backends.interface import Lowering
 from crossbank.backends.system import EngineSpec
 from crossbank.dialects import llm
-from crossbank.dialects.mapping import Legality, Tiling, WeightInfo
+from crossbank.dialects.mapping import Legality
 from crossbank.runtime.isa import InstructionSet
 from systolic.isa import ISA
 
@@ -23,10 +23,6 @@ class SystolicBackend:
         if isinstance(op, llm.LinearOp) and op.scales is None:
             return Legality(True, preference=50)
         return Legality(False, reason="only products with static weights", remedy="add a simd engine")
-
-    def tile(self, weight: WeightInfo, engine: EngineSpec) -> Tiling | None:
-        """Weights lie in memory."""
-        return None
 
     def lower(self, op: Operation, engine: EngineSpec, to: Lowering) -> None:
         """One product is one instruction."""

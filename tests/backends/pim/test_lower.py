@@ -15,9 +15,10 @@ from crossbank.backends.pim.layout import CacheLayout, Device, GemvLayout
 from crossbank.backends.pim.lower import BACKEND
 from crossbank.backends.system import load_system
 from crossbank.dialects import llm
-from crossbank.dialects.mapping import CacheInfo, WeightInfo
+from crossbank.dialects.mapping import CacheInfo, Dimension, Split, WeightInfo
 from crossbank.dialects.shape import tensor
 from crossbank.runtime.expr import Expr
+from crossbank.runtime.program import ProgramError
 
 ENGINE = load_system("aim").engines["pim"]
 DEVICE = Device.of(ENGINE.config)
@@ -33,7 +34,7 @@ def test_a_device_keeps_rows_for_working_memory() -> None:
 
 @given(inputs=st.integers(1, 100), outputs=st.integers(1, 100))
 def test_every_weight_has_a_cell_of_its_own(inputs: int, outputs: int) -> None:
-    layout = GemvLayout(SMALL, inputs, outputs)
+    layout = GemvLayout.widest(SMALL, inputs, outputs)
     cells = {
         (n // layout.per_wave * layout.k_rows + k // SMALL.row_elements, n % layout.per_wave, k % SMALL.row_elements)
         for n, k in itertools.product(range(outputs), range(inputs))
@@ -78,16 +79,37 @@ def test_a_cache_takes_rows_of_one_device() -> None:
     one = Expr.of(1)
     info = CacheInfo("cache0", 80, 8, 8, 4096, 128, "float32", one, one, one)
     tiling = BACKEND.cache_units(info, ENGINE)
-    assert tiling is not None and tiling.within_group
+    assert tiling.within_group
     assert tiling.units == 8 * (8 + 2 * 4)
     assert tiling.padded_bytes == tiling.bytes
 
 
 def test_a_matrix_takes_whole_rows_of_one_device() -> None:
-    tiling = BACKEND.tile(WeightInfo("w", ("w",), "float32", 4096, 11008, False), ENGINE)
-    assert tiling is not None and tiling.within_group
+    info = WeightInfo("w", ("w",), "float32", 4096, 11008, False)
+    tiling = BACKEND.tile(info, BACKEND.split_weight(info, ENGINE), ENGINE)
+    assert tiling.within_group
     assert (tiling.units, tiling.units_per_group) == (22 * 4, 16384 - 2048)
     assert tiling.bytes == 4096 * 11008 * 2 <= tiling.padded_bytes
+
+
+@pytest.mark.parametrize(("channels", "banks", "units"), [(32, 16, 2 * 4), (8, 16, 8 * 4), (1, 16, 64 * 4)])
+def test_a_matrix_may_have_fewer_channels(channels: int, banks: int, units: int) -> None:
+    split = Split(Dimension.COLUMNS, "channel", channels), Split(Dimension.COLUMNS, "bank", banks)
+    assert BACKEND.tile(WeightInfo("w", ("w",), "float32", 4096, 1024, False), split, ENGINE).units == units
+
+
+@pytest.mark.parametrize(
+    "splits",
+    [
+        (Split(Dimension.COLUMNS, "channel", 33), Split(Dimension.COLUMNS, "bank", 16)),
+        (Split(Dimension.COLUMNS, "channel", 2), Split(Dimension.COLUMNS, "bank", 7)),
+        (Split(Dimension.ROWS, "channel", 2), Split(Dimension.COLUMNS, "bank", 16)),
+        (Split(Dimension.COLUMNS, "bank", 0),),
+    ],
+)
+def test_a_split_that_no_device_has_is_refused(splits: tuple[Split, ...]) -> None:
+    with pytest.raises(ProgramError, match=r"CB0314.*w: columns over .* a device has 32 channels of 16 banks"):
+        BACKEND.tile(WeightInfo("w", ("w",), "float32", 4096, 1024, False), splits, ENGINE)
 
 
 @pytest.mark.parametrize("shape", REFERENCE_CYCLES)

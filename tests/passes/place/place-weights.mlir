@@ -2,7 +2,7 @@
 // A placement is a table that the IR names by the hash of its content: units 0 and 3 here, by sha256sum of "int64(2,)"
 // and the little-endian numbers.
 builtin.module {
-  "imc.weight"() <{sym_name = "wide", type = tensor<4x10xf32>, tensors = ["wide.0", "wide.1"], mapping = {engine = "m", transposed = false, parts = [1 : i64, 3 : i64], tiles = [1 : i64, 3 : i64], tile = [4 : i64, 4 : i64], units = 3 : i64, units_per_group = 6 : i64, within_group = true, bytes = 160 : i64, padded_bytes = 192 : i64, unit_name = "array", group_name = "chip"}}> : () -> ()
+  "imc.weight"() <{sym_name = "wide", type = tensor<4x10xf32>, tensors = ["wide.0", "wide.1"], mapping = {engine = "m", transposed = false, split = {rows = {array = 1 : i64}, columns = {array = 3 : i64}}, tiles = [1 : i64, 3 : i64], tile = [4 : i64, 4 : i64], units = 3 : i64, units_per_group = 6 : i64, within_group = true, bytes = 160 : i64, padded_bytes = 192 : i64, unit_name = "array", group_name = "chip"}}> : () -> ()
   func.func @main(%x : tensor<2x4xf32>) -> tensor<2x4xf32> {
     %0 = "imc.repeat"(%x) <{callee = @layer, count = 2 : i64, operandSegmentSizes = array<i32: 1, 0, 0>, resultSegmentSizes = array<i32: 1, 0>}> : (tensor<2x4xf32>) -> tensor<2x4xf32>
     func.return %0 : tensor<2x4xf32>
@@ -13,11 +13,11 @@ builtin.module {
     func.return %x : tensor<2x4xf32>
   }
 }
-// CHECK: sym_name = "wide", {{.*}}, group_name = "chip", placement = "c4a0cdb357585828"}}>
+// CHECK: sym_name = "wide", {{.*}}, group_name = "chip", placement = "c4a0cdb357585828", groups = 1 : i64}}>
 // -----
 // Twice five arrays don't fit one chip of six.
 builtin.module {
-  "imc.weight"() <{sym_name = "wide", type = tensor<4x20xf32>, tensors = ["wide.0", "wide.1"], mapping = {engine = "m", transposed = false, parts = [1 : i64, 5 : i64], tiles = [1 : i64, 5 : i64], tile = [4 : i64, 4 : i64], units = 5 : i64, units_per_group = 6 : i64, within_group = true, bytes = 320 : i64, padded_bytes = 320 : i64, unit_name = "array", group_name = "chip"}}> : () -> ()
+  "imc.weight"() <{sym_name = "wide", type = tensor<4x20xf32>, tensors = ["wide.0", "wide.1"], mapping = {engine = "m", transposed = false, split = {rows = {array = 1 : i64}, columns = {array = 5 : i64}}, tiles = [1 : i64, 5 : i64], tile = [4 : i64, 4 : i64], units = 5 : i64, units_per_group = 6 : i64, within_group = true, bytes = 320 : i64, padded_bytes = 320 : i64, unit_name = "array", group_name = "chip"}}> : () -> ()
   func.func @main(%x : tensor<2x4xf32>) -> tensor<2x4xf32> {
     %0 = "imc.repeat"(%x) <{callee = @layer, count = 2 : i64, operandSegmentSizes = array<i32: 1, 0, 0>, resultSegmentSizes = array<i32: 1, 0>}> : (tensor<2x4xf32>) -> tensor<2x4xf32>
     func.return %0 : tensor<2x4xf32>

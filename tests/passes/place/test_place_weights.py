@@ -32,7 +32,13 @@ def test_split_and_tile_write_the_tiling_of_the_family() -> None:
     mapping = head.mapping
     assert mapping is not None
     text = str(mapping)
-    for part in ('engine = "m"', "parts = [1 : i64, 2 : i64]", "tile = [4 : i64, 4 : i64]", "units = 2", "bytes = 128"):
+    for part in (
+        'engine = "m"',
+        "split = {rows = {array = 1 : i64}, columns = {array = 2 : i64}}",
+        "tile = [4 : i64, 4 : i64]",
+        "units = 2",
+        "bytes = 128",
+    ):
         assert part in text
     assert weight_info(head, ctx).out_features == 8
 

@@ -14,6 +14,6 @@ builtin.module {
     func.return %u : tensor<2x4xf32>
   }
 }
-// CHECK: sym_name = "wide", {{.*}} mapping = {engine = "m", transposed = false, parts = [1 : i64, 3 : i64]}}>
-// CHECK: sym_name = "turned", {{.*}} mapping = {engine = "m", transposed = true, parts = [3 : i64, 1 : i64]}}>
+// CHECK: sym_name = "wide", {{.*}} mapping = {engine = "m", transposed = false, split = {rows = {array = 1 : i64}, columns = {array = 3 : i64}}}}>
+// CHECK: sym_name = "turned", {{.*}} mapping = {engine = "m", transposed = true, split = {rows = {array = 3 : i64}, columns = {array = 1 : i64}}}}>
 // CHECK: sym_name = "loose", type = tensor<4x4xf32>, tensors = ["loose"]}> :
