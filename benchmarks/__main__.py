@@ -17,6 +17,7 @@ from crossbank.compiler.cli.progress import progress_bar
 NAMES = (
     "ideal_sample",
     "ideal_zoo",
+    "importing",
     "compiling",
     "costing",
     "speed",

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from runpy import run_path
+from shutil import rmtree
 
 import numpy as np
 import onnx
@@ -39,6 +42,26 @@ def llama_70b(options: Options, layers: int = 80) -> Path:
         shape = replace(export["SHAPES"]["llama-2-70b"], layers=layers)
         onnx.save(export["llama_graph"](shape, TensorProto.FLOAT, f"{path.name}.data"), path)
     return path
+
+
+@contextmanager
+def llama_7b(options: Options) -> Iterator[Path]:
+    """Llama-2-7B in float16 with 13.5 GB of normal values beside it, which are deleted afterwards."""
+    folder = options.models / "llama-2-7b"
+    folder.mkdir(parents=True, exist_ok=True)
+    path, data = folder / "model.onnx", folder / "model.onnx.data"
+    try:
+        export = run_path(str(EXPORTS / "llama_shape.py"))
+        model = export["llama_graph"](export["SHAPES"]["llama-2-7b"], TensorProto.FLOAT16, data.name)
+        onnx.save(model, path)
+        values = (np.random.default_rng(0).standard_normal(1 << 26, np.float32) * 0.02).astype(np.float16)
+        left = 2 * export["parameters"](model)
+        with data.open("wb") as file:
+            while left:
+                left -= file.write(values[: left // 2].tobytes())
+        yield path
+    finally:
+        rmtree(folder)
 
 
 def linear(path: Path, rows: int, features_in: int, features_out: int) -> Path:
