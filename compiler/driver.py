@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib.metadata import entry_points
@@ -272,6 +272,8 @@ def compile_to_module(
             job.count(module, "import")
             if job.dump_folder:
                 job.dump("import", print_module(module))
+        if ctx.notes.get("weight_inputs") and not quiet:
+            print(_about_weights(ctx.notes["weight_inputs"]), file=sys.stderr)
         run_phases(module, job, PHASES[1], stop_after, quiet)
     return module, job
 
@@ -300,6 +302,14 @@ def run_phases(module: ModuleOp, job: Compilation, first: str, stop_after: str |
             chosen = True
         with job.phase(PHASES[i]):
             job.run_passes(module, PHASES[i])
+
+
+def _about_weights(names: Sequence[str]) -> str:
+    few = ", ".join(names[:2]) + (" …" if len(names) > 2 else "")
+    return (
+        f"{len(names)} inputs of fixed size look like weights ({few}): put them beside the model as "
+        "model.safetensors, or compile their shapes   --weights shape-only"
+    )
 
 
 def _declared(ctx: CompileContext) -> Iterator[int]:

@@ -31,8 +31,8 @@ def import_model(path: str | Path, ctx: CompileContext, weights: Weights = "auto
     """The value-form module of an ONNX file; its tensors are declared in `ctx.tensors`.
 
     Notes: `nodes` (all node names of the file), `folded` (those that need no operation), `inputs`, `outputs` (names),
-    `bound` (inputs that branches were taken for), `dims` (see `_note`). Raises FrontendError for a file that can't be
-    imported.
+    `weight_inputs` (inputs that may be weights), `bound` (inputs that branches were taken for), `dims` (see
+    `_note`). Raises FrontendError for a file that can't be imported.
     """
     graph = load(Path(path), weights)
     shapes = infer(graph)
@@ -56,6 +56,7 @@ def _note(ctx: CompileContext, graph: Graph, shapes: Shapes, found: Roles) -> No
     ctx.notes["nodes"] = list(graph.imported)
     ctx.notes["folded"] = graph.folded
     ctx.notes["inputs"] = [port.name for port in graph.inputs]
+    ctx.notes["weight_inputs"] = graph.weight_inputs
     ctx.notes["outputs"] = [port.name for port in graph.outputs]
     ctx.notes["bound"] = dict(graph.bound)
     ctx.notes["dims"] = {

@@ -109,6 +109,8 @@ class Graph:
     """The node that computes each value in the file, for values that are known by now."""
     bound: dict[str, bool] = field(default_factory=dict[str, bool])
     """Inputs that branches were taken for, and the values; others are as good while all caches are empty."""
+    weight_inputs: list[str] = field(default_factory=list[str])
+    """Inputs that look like weights."""
 
     @property
     def folded(self) -> list[str]:

@@ -38,6 +38,7 @@ from crossbank.compiler.frontend.errors import (
 from crossbank.compiler.frontend.functions import inlined
 from crossbank.compiler.frontend.graph import ABSENT, MAX_DIM, MAX_ELEMENTS, Graph, Node, Port
 from crossbank.compiler.frontend.loops import unrolled
+from crossbank.compiler.frontend.parameters import weight_inputs, with_parameters
 from crossbank.compiler.frontend.wire import IN_FILE, skeleton
 from crossbank.dialects.onnx import schema_of
 from crossbank.runtime.numerics import dtype_of
@@ -63,8 +64,9 @@ def load(path: Path, weights: Weights = "auto") -> Graph:
     except DecodeError as error:
         raise FrontendError(NOT_ONNX, "not an ONNX file", str(path), "give the path of an .onnx file") from error
     found = resolved(unrolled(inlined(model, path), path), path)
-    graph = _Loader(path, unrolled(found.model, path), weights, found.undecided).graph()
-    graph.bound = found.bound
+    model = with_parameters(unrolled(found.model, path), path, weights == "shape-only")
+    graph = _Loader(path, model, weights, found.undecided).graph()
+    graph.bound, graph.weight_inputs = found.bound, weight_inputs(model.graph)
     return graph
 
 
