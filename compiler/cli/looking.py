@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -54,6 +54,7 @@ def inspection_text(program: Program) -> str:
     ]
     recognised = [(kind, str(count)) for kind, count in summary.get("recognised", {}).items() if count]
     missed: list[Any] = summary.get("unrecognised", [])
+    built = _architecture(summary.get("architecture", {}))
     parts = [
         f"model        {summary.get('model')}: {summary.get('nodes')} nodes, {len(summary.get('folded', []))} folded",
         f"target       {summary['target']}: {code.system.get('title', '')}"
@@ -67,11 +68,23 @@ def inspection_text(program: Program) -> str:
         "",
         table(recognised, ("recognised", "count"), (1,)),
         "",
+        *([table(built, ("architecture", "", "count"), (2,)), ""] if built else []),
         table(memory, ("memory", "kind", "used", "capacity"), (2, 3)),
     ]
     if missed:
         parts += ["", table([tuple(map(str, row)) for row in missed], ("not recognised", "node", "why"))]
     return "\n".join(parts)
+
+
+def _architecture(found: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Rows of what a model is built of: part, description, how often."""
+    rows = [("layers", "", str(found["layers"]))] if found.get("layers") else []
+    for part, counts in found.items():
+        if isinstance(counts, dict) and part != "repeated":
+            rows += [(part, text, str(count)) for text, count in cast("dict[str, int]", counts).items()]
+    if found.get("head", "none") != "none":
+        rows.append(("head", f"{found['head']} embedding", "1"))
+    return rows
 
 
 def dis_command(

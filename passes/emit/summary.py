@@ -26,6 +26,7 @@ def summary_of(ctx: CompileContext, code: Code) -> dict[str, Any]:
         "engines": engines,
         "host": list(ctx.notes.get("host", [])),
         "recognised": dict(ctx.notes.get("recognised", {})),
+        "architecture": dict(ctx.notes.get("architecture", {})),
         "unrecognised": ctx.notes.get("unrecognised", []),
         "folded": ctx.notes.get("folded", []),
         "bound": dict(ctx.notes.get("bound", {})),

@@ -14,6 +14,7 @@ from crossbank.dialects.llm import AttentionOp, EmbeddingOp
 from crossbank.dialects.location import node_name
 from crossbank.dialects.shape import shape_of
 from crossbank.passes.context import CompileContext
+from crossbank.passes.raising.architecture import architecture
 from crossbank.passes.raising.matching import kind
 from crossbank.passes.raising.notes import roles_of, unrecognised
 from crossbank.passes.rewriting import entry_block, functions, multiplicity
@@ -40,7 +41,7 @@ REASONS = {
 
 @dataclass(frozen=True)
 class NoteRecognisedPass(ModulePass):
-    """Write `recognised`, `unrecognised` and `dims` into the context's notes; the module stays as it is."""
+    """Note `recognised`, `unrecognised`, `architecture` and `dims` in the context; the module stays as it is."""
 
     name = "note-recognised"
 
@@ -61,6 +62,7 @@ class NoteRecognisedPass(ModulePass):
                 if reason and (kind(found), node_name(found)) not in noted and not _is_outer_product(found):
                     unrecognised(ctx, found, reason)
         ctx.notes["recognised"] = {**counts, **total}
+        ctx.notes["architecture"] = architecture(op)
         _note_dims(ctx, op)
 
 
