@@ -27,7 +27,7 @@ class Capacity:
     max_batch: int
     dimensions: tuple[str, ...]
     roles: Mapping[str, str]
-    """Which dimension is "batch", "sequence" and "past"."""
+    """Which dimension is "batch", "sequence", "past", and "slots", the length of caches that do not grow."""
     ranges: Mapping[str, Bounds]
     replacements: Mapping[str, Expr]
 

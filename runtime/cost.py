@@ -65,7 +65,8 @@ class Cost:
 def dimensions_of(code: Code, batch: int, new: int, past: IntArray) -> dict[str, IntArray]:
     """The registers of steps of `new` tokens after `past` (steps,) others; ProgramError CB0703 where one is unknown.
 
-    A program that keeps nothing between steps computes the others again.
+    A program that keeps nothing between steps computes the others again; caches that do not grow are as long as the
+    context that the program was compiled for.
     """
     roles = code.context_of
     again = recomputes(code)
@@ -74,6 +75,7 @@ def dimensions_of(code: Code, batch: int, new: int, past: IntArray) -> dict[str,
         "sequence": past + new if again else np.full(len(past), new),
         "past": np.zeros_like(past) if again else past,
         "total": past + new,
+        "slots": np.full(len(past), code.limits.get("context", 0)),
     }
     found = {name: np.asarray(values[role], np.int64) for role, name in roles.items() if role in values}
     unknown = [name for name in code.dimensions if name not in found]

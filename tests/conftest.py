@@ -12,6 +12,7 @@ import pytest
 from hypothesis import settings
 
 from crossbank.backends.system import target_names
+from tests import zoo
 
 settings.register_profile("house", deadline=None, derandomize=True)
 settings.register_profile("long", deadline=None, max_examples=1000)
@@ -26,14 +27,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="NAME_OR_TOML",
         help="run the conformance suite on this target only; may be given more than once",
     )
+    parser.addoption("--zoo", metavar="DIR", help="check the recorded models in this folder instead of those known")
     parser.addoption("--update-golden", action="store_true", help="write golden texts anew instead of comparing")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """One run of the conformance suite per target: those asked for, else all that come with the package."""
+    """One run of the conformance suite per target: those asked for, else all that come with the package.
+
+    And one run of the checks of recorded models for each model.
+    """
     if metafunc.module.__name__.startswith("tests.conformance") and "target" in metafunc.fixturenames:
         targets = metafunc.config.getoption("--target") or target_names()
         metafunc.parametrize("target", targets, scope="session")
+    if metafunc.module.__name__ == "tests.test_zoo" and "folder" in metafunc.fixturenames:
+        metafunc.parametrize("folder", zoo.asked(metafunc.config.getoption("--zoo")))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -34,6 +34,16 @@ def parameters(*prefixes: str, usual: Container[str] = frozenset(), where: Calla
     ]
 
 
+def asked(folder: str | None) -> list[Any]:
+    """Models in a folder as test parameters; those known for None, long ones in long runs only."""
+    if folder is None:
+        return parameters("")
+    found = sorted(path.parent for path in Path(folder).glob("*/model.onnx") if (path.parent / "steps.npz").is_file())
+    if not found:
+        raise pytest.UsageError(f"no folder with model.onnx and steps.npz in {folder}")
+    return [pytest.param(path, id=path.name) for path in found]
+
+
 def cases(folder: Path) -> Iterator[tuple[str, dict[str, NDArray[Any]], dict[str, NDArray[Any]]]]:
     """Name, feeds and expected outputs of each recorded case."""
     with np.load(folder / "steps.npz") as arrays:

@@ -10,7 +10,7 @@ from xdsl.dialects.builtin import ArrayAttr, FunctionType, IntegerAttr, ModuleOp
 from xdsl.dialects.func import FuncOp, ReturnOp
 from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 
-from crossbank.compiler.frontend.dims import Roles, cache_lengths, roles, total_length
+from crossbank.compiler.frontend.dims import Roles, cache_lengths, free_masks, roles, total_length
 from crossbank.compiler.frontend.errors import ATTRIBUTE, DTYPE, FrontendError
 from crossbank.compiler.frontend.graph import ABSENT, Graph, Info, Node
 from crossbank.compiler.frontend.load import Weights, load
@@ -35,6 +35,7 @@ def import_model(path: str | Path, ctx: CompileContext, weights: Weights = "auto
     `_note`). Raises FrontendError for a file that can't be imported.
     """
     graph = load(Path(path), weights)
+    free_masks(graph)
     shapes = infer(graph)
     found = roles(graph)
     solved = shapes.equations.solved

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from crossbank.compiler.frontend.graph import Graph, Port
 from crossbank.compiler.frontend.shapes import dim_expr
@@ -25,6 +25,16 @@ class Roles:
     sequence: str | None = None
     past: str | None = None
     cache_inputs: tuple[str, ...] = ()
+
+
+def free_masks(graph: Graph) -> None:
+    """Forget how long masks are where a branch with caches was taken: merged decoders declare that of the other one."""
+    if not graph.bound:
+        return
+    graph.inputs[:] = [
+        replace(port, dims=(*port.dims[:-1], None)) if "mask" in port.name and port.dims else port
+        for port in graph.inputs
+    ]
 
 
 def shape_of_port(port: Port) -> tuple[Expr, ...]:

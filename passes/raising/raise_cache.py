@@ -176,7 +176,7 @@ def _note_dims(ctx: Context, parts: tuple[_Part, _Part]) -> None:
         roles = roles_of(ctx)
         if _growth(parts[0]) == ZERO and roles.get("past") == str(past):
             del roles["past"]
-        grown = (("past", past),) if _growth(parts[0]) != ZERO else ()
-        for role, dim in (("batch", batch), ("sequence", sequence), *grown):
+        length = "slots" if _growth(parts[0]) == ZERO else "past"
+        for role, dim in (("batch", batch), ("sequence", sequence), (length, past)):
             if not dim.is_constant:
                 roles.setdefault(role, str(dim))

@@ -1,0 +1,103 @@
+"""Recorded graphs on every target: results equal the recordings, nothing on the host, weights in the memory.
+
+`--zoo DIR` runs the same checks on a folder of that form: a folder for each model with `model.onnx` and `steps.npz`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+
+import crossbank
+from crossbank.runtime.compiled import Program
+from tests import zoo
+
+FLOAT, HALF, BFLOAT, WEIGHT_ONLY = 1e-4, 2e-3, 1.6e-2, 1e-3
+"""Bars of issue 3: largest difference over largest reference; two units in the last place of half precision."""
+SAME_ARGMAX, MEDIAN = 0.95, 0.01
+"""Bars of graphs that quantise activations."""
+QUANTISES = frozenset({"QuantizeLinear", "DynamicQuantizeLinear", "DynamicQuantizeMatMul", "QAttention"})
+ROUNDS_INPUTS = 4
+"""The accuracy level at which onnxruntime quantises the inputs of MatMulNBits."""
+WEIGHTS = frozenset({"DequantizeLinear", "MatMulNBits", "MatMulBnb4", "QMoE", "GatherBlockQuantized"})
+
+
+def nodes(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
+    """All nodes of a graph, those of branches included."""
+    found = list(graph.node)
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                found += nodes(attribute.g)
+    return found
+
+
+def quantises_activations(node: onnx.NodeProto) -> bool:
+    """Whether a node rounds to few bits what flows through the graph."""
+    level = next((a.i for a in node.attribute if a.name == "accuracy_level"), 0)
+    return node.op_type in QUANTISES or (node.op_type in ("MatMulNBits", "QMoE") and level == ROUNDS_INPUTS)
+
+
+def bar(model: onnx.ModelProto, dtype: np.dtype[Any]) -> float:
+    """The largest relative difference that an output may have."""
+    if dtype.name in ("float16", "bfloat16"):
+        return HALF if dtype.name == "float16" else BFLOAT
+    return WEIGHT_ONLY if any(node.op_type in WEIGHTS for node in nodes(model.graph)) else FLOAT
+
+
+def check_cases(folder: Path, model: onnx.ModelProto, program: Program) -> None:
+    """All recorded cases; where activations are quantised, the most likely token of nearly all positions."""
+    session = program.session(ideal=True)
+    quantised = any(map(quantises_activations, nodes(model.graph)))
+    same: list[NDArray[Any]] = []
+    for case, feeds, expected in zoo.cases(folder):
+        with np.errstate(all="ignore"):
+            results = dict(zip(expected, session.run(list(expected), feeds), strict=True))
+        for name, array in expected.items():
+            got = results[name]
+            assert (got.dtype, got.shape) == (array.dtype, array.shape), f"{case}: {name}"
+            if not quantised:
+                assert zoo.error(got, array) <= bar(model, array.dtype), f"{case}: {name}"
+            elif array.size:
+                a, b = got.astype(np.float64), array.astype(np.float64)
+                assert np.median(np.abs(a - b)) <= MEDIAN * np.abs(b).max(), f"{case}: {name}"
+            if name == "logits":
+                same.append((got.argmax(-1) == array.argmax(-1)).ravel())
+    assert not same or np.concatenate(same).mean() >= SAME_ARGMAX
+
+
+def test_ideal(folder: Path) -> None:
+    model = onnx.load(folder / "model.onnx", load_external_data=False)
+    program = crossbank.compile(folder / "model.onnx", quiet=True)
+    summary = program.summary()
+    assert summary["engines"]["host"]["nodes"] == 0, summary["host"]
+    check_cases(folder, model, program)
+    found = summary["recognised"]
+    assert found["linear"]
+    if any(node.op_type == "QuantizeLinear" for node in nodes(model.graph)):
+        return  # between scores and softmax too: products and a softmax on their own, as they are written
+    assert not summary["unrecognised"]
+    assert found["attention"]
+    assert found["rms_norm"] + found["layer_norm"] > found["attention"]
+    keys = [port.name for port in model.graph.output if "present" in port.name and "key" in port.name]
+    assert found["kv_cache"] == len(keys)
+    turned = any(node.op_type in ("RotaryEmbedding", "Cos") for node in nodes(model.graph))
+    assert found["rotary"] == 2 * found["attention"] or not turned
+
+
+@pytest.mark.parametrize("target", ["aim", "hermes"])
+def test_in_memory(folder: Path, target: str) -> None:
+    model = onnx.load(folder / "model.onnx", load_external_data=False)
+    program = crossbank.compile(folder / "model.onnx", target, quiet=True)
+    summary = program.summary()
+    assert summary["engines"]["host"]["nodes"] == 0, summary["host"]
+    memory = summary["engines"]["pim" if target == "aim" else "xbar"]
+    assert memory["nodes"] >= summary["recognised"]["linear"]
+    check_cases(folder, model, program)
+    cost = program.cost(prompt=4, generate=2)
+    assert cost.ttft_s > 0 and cost.energy_per_token_j > 0
