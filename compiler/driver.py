@@ -5,9 +5,11 @@ from __future__ import annotations
 import gc
 import sys
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib.metadata import entry_points
 from io import StringIO
 from pathlib import Path
@@ -30,6 +32,7 @@ from crossbank.runtime.registry import instruction_set, make_cost_unit
 
 LIVE_OPS_LIMIT = 5000
 DEFAULT_CONTEXT = 2048
+MAX_CONTEXT = 1 << 40
 Progress = Callable[[str, float], None]
 """Called with a phase's name and the share of the work that is done, 0 to 1."""
 
@@ -313,13 +316,22 @@ def _about_weights(names: Sequence[str]) -> str:
 
 
 def _declared(ctx: CompileContext) -> Iterator[int]:
-    """The most tokens that each of the model's tables allows: a limit on past + new tokens, less what is added."""
+    """The most tokens that each of the model's tables allows: "past + seq + 2" within 130 allows 128."""
     dims = ctx.notes.get("dims", {})
-    tokens = {name for role, name in dims.get("roles", {}).items() if role in ("sequence", "past")}
+    roles: dict[str, str] = dims.get("roles", {})
     for text, limit in dims.get("limits", {}).items():
         length = Expr.of(text)
-        if length.symbols and length.symbols <= tokens:
-            yield limit - length.substitute(dict.fromkeys(tokens, 0)).constant
+        if length.symbols and roles.get("batch") not in length.symbols:
+            fits = partial(_fits, length, limit, roles.get("past"))
+            yield bisect_left(range(MAX_CONTEXT), True, lo=1, key=lambda tokens: not fits(tokens + 1))
+
+
+def _fits(length: Expr, limit: int, past: str | None, tokens: int) -> bool:
+    """Whether a length is within a limit for so many tokens, all of them new or all but one."""
+    corners = [dict.fromkeys(length.symbols, tokens)]
+    if past in length.symbols:
+        corners = [dict.fromkeys(length.symbols, new) | {past: tokens - new} for new in (1, tokens)]
+    return all(length.substitute(corner).constant <= limit for corner in corners)
 
 
 def _choose_context(ctx: CompileContext, quiet: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from crossbank.compiler.frontend.dims import Roles, cache_lengths, free_masks, r
 from crossbank.compiler.frontend.errors import ATTRIBUTE, DTYPE, FrontendError
 from crossbank.compiler.frontend.graph import ABSENT, Graph, Info, Node
 from crossbank.compiler.frontend.load import Weights, load
+from crossbank.compiler.frontend.positions import position_limits
 from crossbank.compiler.frontend.repeats import Carried, Each, Inner, Item, Repeat, Shared, Source, Static, find_repeats
 from crossbank.compiler.frontend.shapes import Shapes, infer
 from crossbank.compiler.frontend.simplify import simplify
@@ -42,15 +43,16 @@ def import_model(path: str | Path, ctx: CompileContext, weights: Weights = "auto
     assumed = cache_lengths(graph, found, solved) | total_length(graph, found, solved)
     if assumed:
         shapes = infer(graph, assumed)
+    declared = position_limits(graph, shapes, found)
     simplify(graph, shapes.infos)
     items = find_repeats(graph, shapes.infos)
     module = _Module(graph, shapes, ctx).build(items)
-    _note(ctx, graph, shapes, found)
+    _note(ctx, graph, shapes, found, declared)
     ctx.model_name = ctx.model_name or Path(path).name
     return module
 
 
-def _note(ctx: CompileContext, graph: Graph, shapes: Shapes, found: Roles) -> None:
+def _note(ctx: CompileContext, graph: Graph, shapes: Shapes, found: Roles, declared: Mapping[str, int]) -> None:
     """`dims`: `roles` (batch, sequence, past: symbol names), `cache_inputs`, `equations` (symbol -> expression that
     replaced it), `unsolved` (equations merely assumed), `limits` (length expression -> most that a table allows)."""
     solved = {name: str(expr) for name, expr in shapes.equations.solved.items()}
@@ -69,7 +71,10 @@ def _note(ctx: CompileContext, graph: Graph, shapes: Shapes, found: Roles) -> No
         "cache_inputs": list(found.cache_inputs),
         "equations": solved,
         "unsolved": sorted(shapes.equations.unsolved),
-        "limits": dict(shapes.limits),
+        "limits": {
+            length: min(limits[length] for limits in (shapes.limits, declared) if length in limits)
+            for length in {**shapes.limits, **declared}
+        },
     }
 
 
