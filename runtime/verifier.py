@@ -72,9 +72,14 @@ def verify(code: Code) -> None:
                 kept.add(start, end)
 
 
+def free_dimensions(code: Code) -> list[str]:
+    """The registers that the dimensions are computed from."""
+    return sorted({s for name in code.dimensions for s in code.capacity.get(name, Expr.symbol(name)).symbols})
+
+
 def corners(code: Code) -> dict[str, IntArray]:
     """All corners of the dimensions' ranges that capacity allows, one sample per array entry."""
-    free = sorted({s for name in code.dimensions for s in code.capacity.get(name, Expr.symbol(name)).symbols})
+    free = free_dimensions(code)
     missing = [name for name in free if name not in code.registers]
     if missing:
         raise ProgramError("CB0530", f"registers {', '.join(missing)} have no range")

@@ -72,8 +72,6 @@ def _binary(o: Any, config: Any) -> None:
         good = held == "i"
     elif o.op in _COMPARISONS:
         good = held in "fib"
-    elif o.op is Binary.PRELU:
-        good = held == "f"
     else:
         good = held in "fi"
     if not good or (o.op is not Binary.POW and o.a.dtype != o.b.dtype):

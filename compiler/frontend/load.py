@@ -180,6 +180,8 @@ class _Loader:
         return Node(proto.op_type, domain, name, inputs, outputs, attributes, self.opsets.get(domain, 1))
 
     def _attribute(self, proto: AttributeProto, node: str) -> Any:
+        if proto.ref_attr_name:
+            raise self.fail(ATTRIBUTE, f"attribute {proto.name} is one of a function, and the node is in none", node)
         if proto.type == AttributeProto.TENSOR:
             entry = self._entry(proto.t, f"{node}, attribute {proto.name}")
             store = TensorStore()

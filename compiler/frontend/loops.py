@@ -77,6 +77,8 @@ class _Unroller:
                 return self.loop(node, bodies["body"], prefix)
             case "Scan" if "body" in bodies and self.opset >= 9:
                 return self.scan(node, bodies["body"], prefix)
+            case "Scan" if "body" in bodies and self.opset == 8:
+                return self.batched_scan(node, bodies["body"], prefix)
             case _:
                 return None
 
@@ -109,34 +111,78 @@ class _Unroller:
         return nodes
 
     def scan(self, node: onnx.NodeProto, body: onnx.GraphProto, prefix: str) -> list[Any] | None:
-        options = {a.name: helper.get_attribute_value(a) for a in node.attribute if a.name != "body"}
-        scanned = int(options.get("num_scan_inputs", 0))
+        options = {a.name: a for a in node.attribute}
+        scanned = options["num_scan_inputs"].i if "num_scan_inputs" in options else 0
         states = len(node.input) - scanned
         many = len(body.output) - states
         if scanned < 1 or states < 0 or many < 0 or len(body.input) != len(node.input):
             return None
-        axes, ways = (list(options.get(f"scan_input_{n}") or [0] * scanned) for n in ("axes", "directions"))
-        out_axes, out_ways = (list(options.get(f"scan_output_{n}") or [0] * many) for n in ("axes", "directions"))
-        length = self.length(node.input[states], int(axes[0]))
+        axes, ways = (_integers(options, f"scan_input_{n}", scanned) for n in ("axes", "directions"))
+        out_axes, out_ways = (_integers(options, f"scan_output_{n}", many) for n in ("axes", "directions"))
+        if len(axes) != scanned or len(ways) != scanned or len(out_axes) != many or len(out_ways) != many:
+            return None
+        length = self.length(node.input[states], axes[0])
         if length is None or len(node.output) > states + many or (length == 0 and many):
             return None
-        nodes: list[Any] = []
-        carried, stacked = list(node.input[:states]), [list[str]() for _ in range(many)]
-        for trip in range(self.counted(length, body)):
-            rows: list[str] = []
-            for name, axis, way in zip(node.input[states:], axes, ways, strict=True):
-                place = self.constant(f"{prefix}{trip}/at{way}", np.array(length - 1 - trip if way else trip, np.int64))
-                rows.append(f"{prefix}{trip}/{name}")
-                nodes.append(helper.make_node("Gather", [name, place], rows[-1:], rows[-1], axis=int(axis)))
-            inner, outputs = self.copy(body, f"{prefix}{trip}/", [*carried, *rows])
-            nodes += inner
-            carried = outputs[:states]
-            for found, name in zip(stacked, outputs[states:], strict=True):
-                found.append(name)
+        self.counted(length, body)
+        nodes, carried, stacked = self.rows(body, prefix, node.input[:states], node.input[states:], axes, ways, length)
         nodes += _renamed(carried, node.output)
         for found, name, axis, way in zip(stacked, node.output[states:], out_axes, out_ways, strict=False):
-            nodes += self.stack(found[::-1] if way else found, name, int(axis), prefix)
+            nodes += self.stack(found[::-1] if way else found, name, axis, prefix)
         return nodes
+
+    def batched_scan(self, node: onnx.NodeProto, body: onnx.GraphProto, prefix: str) -> list[Any] | None:
+        """Scan of opset 8: for each sequence of a batch, over the axis behind, lengths not given."""
+        options = {a.name: a for a in node.attribute}
+        scanned = options["num_scan_inputs"].i if "num_scan_inputs" in options else 0
+        states = len(node.input) - 1 - scanned
+        many = len(body.output) - states
+        ways = _integers(options, "directions", scanned)
+        if scanned < 1 or states < 0 or many < 0 or node.input[0] or len(ways) != scanned:
+            return None
+        batch, length = (self.length(node.input[1 + states], axis) for axis in (0, 1))
+        if not batch or not length or len(body.input) != scanned + states or len(node.output) > len(body.output):
+            return None
+        self.counted(batch * length, body)
+        nodes: list[Any] = []
+        columns: list[list[str]] = [[] for _ in node.output]
+        for number in range(batch):
+            inner = f"{prefix}{number}/"
+            place = self.constant(f"{inner}place", np.array(number, np.int64))
+            mine = [f"{inner}{name}" for name in node.input[1:]]
+            nodes += [
+                helper.make_node("Gather", [name, place], [own], own, axis=0)
+                for name, own in zip(node.input[1:], mine, strict=True)
+            ]
+            made, carried, stacked = self.rows(body, inner, mine[:states], mine[states:], [0] * scanned, ways, length)
+            nodes += made
+            for i, column in enumerate(columns):
+                column.append(carried[i] if i < states else f"{inner}rows{i}")
+                if i >= states:
+                    nodes += self.stack(stacked[i - states], column[-1], 0, inner)
+        for column, name in zip(columns, node.output, strict=True):
+            nodes += self.stack(column, name, 0, prefix)
+        return nodes
+
+    def rows(
+        self, body: onnx.GraphProto, prefix: str, states: Sequence[str], scanned: Sequence[str],
+        axes: Sequence[int], ways: Sequence[int], length: int,
+    ) -> tuple[list[Any], list[str], list[list[str]]]:  # fmt: skip
+        """The trips of a Scan: nodes, the last states, and for each output of the body the names of its rows."""
+        nodes: list[Any] = []
+        carried, stacked = list(states), [list[str]() for _ in range(len(body.output) - len(states))]
+        for trip in range(length):
+            rows: list[str] = []
+            for name, axis, way in zip(scanned, axes, ways, strict=True):
+                place = self.constant(f"{prefix}{trip}/at{way}", np.array(length - 1 - trip if way else trip, np.int64))
+                rows.append(f"{prefix}{trip}/{name}")
+                nodes.append(helper.make_node("Gather", [name, place], rows[-1:], rows[-1], axis=axis))
+            inner, outputs = self.copy(body, f"{prefix}{trip}/", [*carried, *rows])
+            nodes += inner
+            carried = outputs[: len(carried)]
+            for found, name in zip(stacked, outputs[len(carried) :], strict=True):
+                found.append(name)
+        return nodes, carried, stacked
 
     # ------------------------------------------------------------------ parts
 
@@ -256,6 +302,11 @@ class _Unroller:
             yield tensor.name, list(tensor.dims)
 
 
+def _integers(options: Mapping[str, onnx.AttributeProto], name: str, count: int) -> list[int]:
+    """The numbers of an attribute, zeros where a node hasn't it."""
+    return list(options[name].ints) if name in options else [0] * count
+
+
 def _goes_on(body: onnx.GraphProto) -> bool:
     """Whether the body's condition is always true: a constant, or the condition that came in."""
     if not body.output or len(body.input) < 2:
@@ -266,14 +317,18 @@ def _goes_on(body: onnx.GraphProto) -> bool:
         if node is None:
             break
         if node.op_type == "Constant" and node.attribute:
-            attribute = node.attribute[0]
-            value = helper.get_attribute_value(attribute)
-            return bool(np.all(numpy_helper.to_array(value) if isinstance(value, onnx.TensorProto) else value))
+            return node.attribute[0].name == "value" and _is_true(node.attribute[0].t)
         if node.op_type not in ("Identity", "Cast"):
             return False
         name = node.input[0] if node.input else ""
     known = {tensor.name: tensor for tensor in body.initializer}
-    return name == body.input[1].name or (name in known and bool(np.all(numpy_helper.to_array(known[name]))))
+    return name == body.input[1].name or (name in known and _is_true(known[name]))
+
+
+def _is_true(tensor: onnx.TensorProto) -> bool:
+    with suppress(ValueError, TypeError):
+        return bool(np.all(numpy_helper.to_array(tensor)))
+    return False
 
 
 def _renamed(values: Sequence[str], names: Sequence[str]) -> list[onnx.NodeProto]:

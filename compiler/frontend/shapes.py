@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from crossbank.compiler.frontend import rules as _rules
 from crossbank.compiler.frontend.algebra import Equations
+from crossbank.compiler.frontend.element_types import dtypes_of, type_mismatch
 from crossbank.compiler.frontend.errors import DIMENSION, DTYPE, SHAPE, FrontendError
 from crossbank.compiler.frontend.evaluate import infer_with_onnx, run_with_onnx
 from crossbank.compiler.frontend.graph import (
@@ -142,6 +143,8 @@ class Inference:
     def node(self, node: Node) -> bool:
         """Infer one node; True if its results are now static tensors."""
         step = Step(node, [self.infos[name] if name != ABSENT else None for name in node.inputs], self)
+        if not node.domain and (wrong := type_mismatch(node.op_type, node.version, dtypes_of(step.inputs))):
+            self.refuse(node, wrong)
         infos = self.tried(step, self.shapes, step)
         for info in infos:
             self.sane(node, info)

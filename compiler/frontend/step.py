@@ -110,15 +110,11 @@ class Step:
             return b
         if a.is_constant and b.is_constant:
             self.refuse(f"dimensions {a} and {b} don't broadcast")
-        if a.is_constant:
-            return a
-        if b.is_constant:
-            return b
         self.expect(a, b, "broadcast dimensions")
         return self.world.resolve(a)
 
     def broadcast(self, *shapes: Sequence[Expr]) -> tuple[Expr, ...]:
-        """The shape of an element-wise operation, numpy's rule; different symbolic dimensions are taken as equal."""
+        """The shape of an element-wise operation, numpy's rule; what may be equal to another size is taken to be so."""
         out: list[Expr] = []
         for shape in shapes:
             wide = [ONE] * (len(shape) - len(out)) + out

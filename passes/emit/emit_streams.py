@@ -28,6 +28,7 @@ from crossbank.dialects.instructions import InstructionOp, operand_values
 from crossbank.dialects.location import node_names
 from crossbank.passes.capacity import Capacity, aligned, capacity_of
 from crossbank.passes.context import CompileContext
+from crossbank.passes.emit.check_ports import check_ports
 from crossbank.passes.emit.summary import summary_of
 from crossbank.passes.lower.program_builder import MEMORY
 from crossbank.runtime import core_isa
@@ -327,5 +328,6 @@ def _entry(op: BlockOp) -> bool:
 def emit(module: ModuleOp, ctx: CompileContext) -> Code:
     """The program of a module whose buffers have addresses and whose engines have tokens."""
     code = _Emitter(module, ctx).code()
+    check_ports(code, ctx.model_name)
     code.summary.update(summary_of(ctx, code))
     return code

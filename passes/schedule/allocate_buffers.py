@@ -15,6 +15,7 @@ from crossbank.passes.lower.program_builder import MEMORY
 from crossbank.passes.schedule.lifetimes import Lifetime, lifetimes
 from crossbank.runtime.expr import Expr
 from crossbank.runtime.program import ProgramError
+from crossbank.runtime.tables import MAX_SPACE_BYTES
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class AllocateBuffersPass(ModulePass):
     After:  `"imc.buffer"() <{sym_name = "scores", …, address = 8192}>`
 
     Functions run one after another and share memory. Notes "memory" (bytes used, by space). ProgramError CB0312 where a
-    memory of the system with the name of the space holds less.
+    memory of the system with the name of the space holds less, or a program has fewer addresses.
     """
 
     name = "allocate-buffers"
@@ -39,11 +40,13 @@ class AllocateBuffersPass(ModulePass):
         for space in dict.fromkeys(buffer.space.data for buffer in buffers):
             here = [buffer for buffer in buffers if buffer.space.data == space]
             end = 0
+            _check_addresses(ctx, space, max(map(_size, here)))
             for buffer in here:
                 if buffer.kept.value.data:
                     buffer.address = IntegerAttr(end, i64)
                     end += aligned(_size(buffer))
             used[space] = _share([b for b in here if not b.kept.value.data], lives, end)
+            _check_addresses(ctx, space, used[space])
             _check(ctx, space, used[space])
         ctx.notes["memory"] = used
 
@@ -70,6 +73,18 @@ def _share(buffers: list[BufferOp], lives: list[dict[str, Lifetime]], base: int)
 
 def _meet(mine: list[Lifetime | None], others: list[Lifetime | None]) -> bool:
     return any(a is not None and b is not None and a.overlaps(b) for a, b in zip(mine, others, strict=True))
+
+
+def _check_addresses(ctx: CompileContext, space: str, used: int) -> None:
+    """ProgramError CB0312 for more bytes than a program has addresses."""
+    if used > MAX_SPACE_BYTES:
+        raise ProgramError(
+            "CB0312",
+            f"inputs, outputs, buffers and caches need {used} bytes of memory {space} at context "
+            f"{ctx.options.context} and batch {ctx.options.max_batch}; a program addresses {MAX_SPACE_BYTES}",
+            ctx.model_name,
+            "give a smaller --context or --max-batch, or export inputs of smaller dimensions",
+        )
 
 
 def _check(ctx: CompileContext, space: str, used: int) -> None:

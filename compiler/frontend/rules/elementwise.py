@@ -12,7 +12,7 @@ from onnx import helper
 from crossbank.compiler.frontend.algebra import decide_equal, decide_less
 from crossbank.compiler.frontend.graph import Info, as_array
 from crossbank.compiler.frontend.step import Outputs, Step, rule, value
-from crossbank.runtime.expr import Expr, maximum, minimum
+from crossbank.runtime.expr import ONE, Expr, ceildiv, maximum, minimum
 from crossbank.runtime.numerics import dtype_of
 
 SAME = [
@@ -60,11 +60,9 @@ SAME = [
     "Round",
     "Sign",
     "CumSum",
-    "Trilu",
     "ScatterND",
     "ScatterElements",
     "Scatter",
-    "TensorScatter",
     "BitwiseNot",
     "LpNormalization",
     "MeanVarianceNormalization",
@@ -149,14 +147,36 @@ def cast_like(step: Step) -> Outputs:
 
 @rule("QuantizeLinear", "com.microsoft:QuantizeLinear")
 def quantize(step: Step) -> Outputs:
+    _check_scales(step)
     to = step.attribute("output_dtype", 0)
     return [Info(step.dtype(2) if step.has(2) else np_name(to) if to else "uint8", step.shape(0))]
 
 
 @rule("DequantizeLinear", "com.microsoft:DequantizeLinear")
 def dequantize(step: Step) -> Outputs:
+    _check_scales(step)
     to = step.attribute("output_dtype", 0)
     return [Info(np_name(to) if to else step.dtype(1), step.shape(0))]
+
+
+def _check_scales(step: Step) -> None:
+    """Scales and zero points are a number, a vector along the axis, or one for each block along the axis."""
+    shape, scale = step.shape(0), step.shape(1)
+    block = step.attribute("block_size", 0)
+    single = ((), (ONE,))
+    if step.has(2) and len(step.shape(2)) != len(scale) and not (step.shape(2) in single and scale in single):
+        step.refuse(f"scales of {len(scale)} dimensions, zero points of {len(step.shape(2))}")
+    if block < 0:
+        step.refuse(f"blocks of {block} elements")
+    if not scale or (not block and scale == (ONE,)):
+        return
+    axis = step.axis(step.attribute("axis", 1), len(shape))
+    if len(scale) != (len(shape) if block else 1) or not shape:
+        step.refuse(f"scales of {len(scale)} dimensions for {len(shape)}")
+    for i, dim in enumerate(scale if block else ()):
+        step.expect(dim, ceildiv(shape[i], block) if i == axis else shape[i], f"scales along dimension {i}")
+    if not block:
+        step.expect(scale[0], shape[axis], "scales along the axis")
 
 
 @rule("DynamicQuantizeLinear")

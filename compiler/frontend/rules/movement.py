@@ -19,6 +19,8 @@ FAR = 1 << 31
 @rule("Gather")
 def gather(step: Step) -> Outputs:
     data, indices = step.shape(0), step.shape(1)
+    if not data:
+        step.refuse("a number has no axis to gather from")
     axis = step.axis(step.attribute("axis", 0), len(data))
     return [Info(step.dtype(0), data[:axis] + indices + data[axis + 1 :])]
 
@@ -36,6 +38,10 @@ def gather_value(step: Step, arrays: list[NDArray[Any]]) -> NDArray[Any] | None:
 
 @rule("GatherElements")
 def gather_elements(step: Step) -> Outputs:
+    data, indices = step.shape(0), step.shape(1)
+    step.axis(step.attribute("axis", 0), len(data))
+    if len(data) != len(indices) or not data:
+        step.refuse(f"indices of {len(indices)} dimensions into {len(data)}")
     return [Info(step.dtype(0), step.shape(1))]
 
 
@@ -44,7 +50,34 @@ def gather_nd(step: Step) -> Outputs:
     data, indices, batch = step.shape(0), step.shape(1), step.attribute("batch_dims", 0)
     if not indices or not indices[-1].is_constant:
         step.refuse("the last dimension of the indices must be constant")
+    if not 0 <= batch < min(len(indices), len(data)) or not 0 < indices[-1].constant <= len(data) - batch:
+        step.refuse(f"{indices[-1]} indices behind {batch} shared dimensions into {len(data)} dimensions")
+    for a, b in zip(data[:batch], indices[:batch], strict=True):
+        step.expect(a, b, "shared dimensions")
     return [Info(step.dtype(0), indices[:-1] + data[batch + indices[-1].constant :])]
+
+
+@rule("Trilu")
+def trilu(step: Step) -> Outputs:
+    if len(step.shape(0)) < 2:
+        step.refuse("matrices are wanted")
+    return [Info(step.dtype(0), step.shape(0))]
+
+
+@rule("TensorScatter")
+def tensor_scatter(step: Step) -> Outputs:
+    cache, update = step.shape(0), step.shape(1)
+    axis = step.axis(step.attribute("axis", -2), len(cache))
+    if not axis or len(cache) != len(update):
+        step.refuse(f"an update of {len(update)} dimensions along axis {axis} of {len(cache)}")
+    for i, (a, b) in enumerate(zip(cache, update, strict=True)):
+        if i != axis:
+            step.expect(a, b, f"dimension {i}")
+    if step.has(2):
+        if len(step.shape(2)) != 1:
+            step.refuse("the indices are no vector")
+        step.expect(step.shape(2)[0], cache[0], "indices and sequences")
+    return [Info(step.dtype(0), cache)]
 
 
 @rule("Concat")
@@ -327,6 +360,9 @@ def split_sizes(step: Step) -> tuple[int, list[Expr]]:
 def split(step: Step) -> Outputs:
     axis, sizes = split_sizes(step)
     shape = step.shape(0)
+    if len(sizes) < len(step.node.outputs):
+        step.refuse(f"{len(sizes)} sizes for {len(step.node.outputs)} parts")
+    step.expect(sum(sizes, ZERO), shape[axis], "the sizes of the parts and the axis")
     return [Info(step.dtype(0), (*shape[:axis], size, *shape[axis + 1 :])) for size in sizes]
 
 
@@ -345,6 +381,8 @@ def pad(step: Step) -> Outputs:
     axes = [step.axis(a, len(shape)) for a in step.ints("axes", 3) or range(len(shape))]
     if pads is None:
         return [Info(step.dtype(0), tuple(step.world.fresh(step.node) for _ in shape))]
+    if len(pads) != 2 * len(axes):
+        step.refuse(f"{len(pads)} numbers for two ends of {len(axes)} axes")
     out = list(shape)
     for i, axis in enumerate(axes):
         out[axis] = out[axis] + pads[i] + pads[i + len(axes)]

@@ -71,6 +71,8 @@ def top_k(step: Step) -> Outputs:
     shape = list(step.shape(0))
     axis = step.axis(step.attribute("axis", -1), len(shape))
     k = [Expr.of(step.attribute("k"))] if "k" in step.node.attributes else step.exprs(1)
+    if k and k[0].is_constant and shape[axis].is_constant and not 0 <= k[0].constant <= shape[axis].constant:
+        step.refuse(f"the first {k[0]} of {shape[axis]}")
     shape[axis] = k[0] if k else step.world.fresh(step.node)
     return [Info(step.dtype(0), tuple(shape)), Info("int64", tuple(shape))]
 

@@ -83,6 +83,8 @@ def range_value(step: Step, arrays: list[NDArray[Any]]) -> NDArray[Any] | None:
 
 @rule("EyeLike")
 def eye_like(step: Step) -> Outputs:
+    if len(step.shape(0)) != 2:
+        step.refuse(f"a matrix is wanted, not {len(step.shape(0))} dimensions")
     to = step.attribute("dtype", 0)
     return [Info(np_name(to) if to else step.dtype(0), step.shape(0))]
 
@@ -91,8 +93,12 @@ def eye_like(step: Step) -> Outputs:
 def one_hot(step: Step) -> Outputs:
     depth = step.exprs(1)
     dims = list(step.shape(0))
-    axis = step.attribute("axis", -1)
-    dims.insert(axis + len(dims) + 1 if axis < 0 else axis, depth[0] if depth else step.world.fresh(step.node))
+    if len(step.shape(2)) != 1:
+        step.refuse("the values for no and yes are no vector of two")
+    step.expect(step.shape(2)[0], Expr.of(2), "the values for no and yes")
+    dims.insert(
+        step.axis(step.attribute("axis", -1), len(dims) + 1), depth[0] if depth else step.world.fresh(step.node)
+    )
     return [Info(step.dtype(2), tuple(dims))]
 
 
