@@ -16,7 +16,9 @@ def read_text(path: Path) -> str:
     except OSError as error:
         raise ProgramError("CB0813", f"can't read the file: {error.strerror}", str(path), "check the path") from error
     except UnicodeDecodeError as error:
-        raise ProgramError("CB0813", f"not a text file: {error.reason} at byte {error.start}", str(path)) from error
+        raise ProgramError(
+            "CB0813", f"not a text file: {error.reason} at byte {error.start}", str(path), "save it as UTF-8"
+        ) from error
 
 
 def write_text(path: Path, text: str) -> None:

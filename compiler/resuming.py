@@ -81,7 +81,9 @@ def apply_passes(
             try:
                 item.apply(ctx, module)
             except PassFailedException as error:
-                raise ProgramError("CB0809", f"pass {item.name} can't be applied: {error}", str(where)) from error
+                raise ProgramError(
+                    "CB0809", f"pass {item.name} can't be applied: {error}", str(where), "dump IR anew"
+                ) from error
             module.verify()
     return print_module(module)
 

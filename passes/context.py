@@ -109,6 +109,6 @@ class CompileContext(Context):
                     array = array.view(dtype_of(extended[0]))[..., 0]
                 found = self.keep_table(array)
             except (OSError, ValueError) as error:
-                raise ProgramError("CB0810", f"not a table: {error}", str(path)) from error
+                raise ProgramError("CB0810", f"not a table: {error}", str(path), "write the dump again") from error
             if found != name:
                 raise ProgramError("CB0810", "the table has been changed", str(path), "write the dump again")

@@ -65,7 +65,9 @@ def check_limits(code: Code, dimensions: Mapping[str, int]) -> None:
     for name, value in dimensions.items():
         low, high = code.registers.get(name, (value, value))
         if not low <= value <= high:
-            raise ProgramError("CB0608", f"{name} is {value}, the program takes {low} to {high}")
+            raise ProgramError(
+                "CB0608", f"{name} is {value}, the program takes {low} to {high}", help="feed other shapes"
+            )
 
 
 def check_device(seed: int, time_s: float) -> None:

@@ -32,7 +32,9 @@ class Decoding:
         inputs = {port.name: port for port in main.inputs}
         if IDS not in inputs:
             raise ProgramError(
-                "CB0609", f"generation needs an input {IDS}, the program has {', '.join(inputs) or 'none'}"
+                "CB0609",
+                f"generation needs an input {IDS}, the program has {', '.join(inputs) or 'none'}",
+                help="call session.run step by step and feed it yourself",
             )
         others = [port for name, port in inputs.items() if not _is_conventional(name)]
         self.returned = _matched(others, [port for port in main.outputs if port.name != self.logits])

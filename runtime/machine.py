@@ -265,7 +265,7 @@ class Machine:
             loaded = np.require(self.tensors.load(constant.name), requirements=["C", "A"])
             if loaded.nbytes != constant.size_bytes:
                 raise ProgramError(
-                    "CB0554",
+                    "CB0556",
                     f"constant {constant.name} has {loaded.nbytes} bytes, the program expects {constant.size_bytes}",
                     help="the weights are not those that the program was compiled from: compile again",
                 )

@@ -134,11 +134,18 @@ class Constant:
         return int(np.prod(self.shape, dtype=np.int64)) * dtype_of(self.dtype).itemsize
 
 
+OF_INSTRUCTIONS = range(510, 580)
+"""Numbers of the codes of programs whose instructions are wrong: damaged files, assembly that a person has changed."""
+MEND = "compile the model again, or mend the assembly that the program was made from"
+
+
 class ProgramError(Exception):
-    """A program, or what it was given, that can't be used; `help` says the way out."""
+    """A program, or what it was given, that can't be used; `help` says the way out. docs/errors.md lists the codes."""
 
     def __init__(self, code: str, message: str, where: str = "", help: str = "") -> None:
         super().__init__(message)
+        if not help and code[2:].isdigit() and int(code[2:]) in OF_INSTRUCTIONS:
+            help = MEND
         self.code, self.message, self.where, self.help = code, message, where, help
 
     def __str__(self) -> str:

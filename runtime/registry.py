@@ -71,7 +71,9 @@ def sets_of(code: Code) -> dict[int, InstructionSet]:
         isa = instruction_set(name)
         if found.setdefault(isa.number, isa) is not isa:
             raise ProgramError(
-                "CB0524", f"instruction sets {isa.name!r} and {found[isa.number].name!r} share number {isa.number}"
+                "CB0524",
+                f"instruction sets {isa.name!r} and {found[isa.number].name!r} share number {isa.number}",
+                help="give one of them another number",
             )
     return found
 

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from crossbank.compiler.cli import app
+from crossbank.runtime.program import OF_INSTRUCTIONS
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "samples").rglob("*.md")])
@@ -62,6 +63,40 @@ def test_commands_exist(page: Path) -> None:
 def test_python_parses(page: Path) -> None:
     for text in blocks(page, "python"):
         ast.parse(text if not text.startswith("    ") else f"if True:\n{text}")
+
+
+SOURCES = [
+    path
+    for folder in ("compiler", "dialects", "passes", "backends", "runtime")
+    for path in (ROOT / folder).rglob("*.py")
+]
+
+
+def test_the_page_of_errors_has_every_code_once() -> None:
+    raised = {
+        node.value
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and re.fullmatch(r"CB0\d{3}", node.value)
+    }
+    assert re.findall(r"^\| (CB0\d{3}) \|", (ROOT / "docs" / "errors.md").read_text(), re.MULTILINE) == sorted(raised)
+
+
+def test_every_error_has_a_line_that_helps() -> None:
+    """Codes of instructions share one."""
+    helpless = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id in ("ProgramError", "FrontendError")
+        and len(node.args) < 4
+        and all(keyword.arg != "help" for keyword in node.keywords)
+        and isinstance(node.args[0], ast.Constant)
+        and int(str(node.args[0].value)[2:]) not in OF_INSTRUCTIONS
+    ]
+    assert helpless == []
 
 
 def test_the_page_on_backends_shows_the_sample_family() -> None:

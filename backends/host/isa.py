@@ -81,7 +81,7 @@ def _run(results: int) -> Any:
             dst = getattr(o, name)
             if dst.shape[1:] != value.shape:
                 raise ProgramError(
-                    "CB0572",
+                    "CB0576",
                     f"a node on the host gave a tensor of shape {value.shape} where {dst.shape[1:]} was expected",
                     help="shapes that depend on data are not supported; export the model with fixed ones",
                 )

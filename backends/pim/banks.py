@@ -40,7 +40,7 @@ class Banks:
         return block[inside]
 
     def read(self, row: int) -> Floats:
-        """A row's cells; ProgramError CB0570 where nothing has been written."""
+        """A row's cells; ProgramError CB0575 where nothing has been written."""
         if row not in self._written:
-            raise ProgramError("CB0570", f"row {row} holds nothing", help="compile the model again")
+            raise ProgramError("CB0575", f"row {row} holds nothing", help="compile the model again")
         return self._blocks[row // BLOCK_ROWS][row % BLOCK_ROWS]

@@ -82,7 +82,9 @@ def onnxruntime_errors(model: Path) -> Generator[None]:
         raise
     except Exception as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise ProgramError("CB0811", f"onnxruntime can't run the model: {lines[0]}", str(model)) from error
+        raise ProgramError(
+            "CB0817", f"onnxruntime can't run the model: {lines[0]}", str(model), "leave --check out, or mend the model"
+        ) from error
 
 
 def relative_error(found: Array, expected: Array) -> float:
@@ -105,7 +107,11 @@ def compare_with_onnxruntime(
     rows: dict[str, dict[str, float]] = {}
     for name, expected in zip(names, results, strict=True):
         if name not in found or found[name].shape != expected.shape:
-            raise ProgramError("CB0811", f"the model's output {name} is not the program's", str(model))
+            raise ProgramError(
+                "CB0818", f"the model's output {name} has shape {list(expected.shape)}, the program's has "
+                f"{list(found[name].shape) if name in found else 'another name'}", str(model),
+                "give the model that the program was compiled from: --model FILE",
+            )  # fmt: skip
         difference = np.abs(found[name].astype(np.float64) - expected.astype(np.float64))
         rows[name] = {
             "relative_error": relative_error(found[name], expected),

@@ -185,7 +185,7 @@ class _ProgramLowering:
     def _lower_repeat(self, to: LoweringContext, op: RepeatOp) -> None:
         builder, count, name = self.builder, op.count.value.data, op.callee.root_reference.data
         if name in self.lowered:
-            raise ProgramError("CB0303", f"function {name} is repeated in two places")
+            raise ProgramError("CB0303", f"function {name} is repeated in two places", help="dump IR anew")
         self.lowered.add(name)
         func = self.functions[name]
         inner = LoweringContext(builder, builder.block(name, count, entry=False), setup_block=to.setup_block)

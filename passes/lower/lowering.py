@@ -170,7 +170,9 @@ class LoweringContext:
             raise ValueError(f"lowering {op.name} left a loop open")
         for result in op.results:
             if result not in self.values and result.first_use is not None:
-                raise ProgramError("CB0303", f"engine {engine.name} left a result of {op.name} open", node_name(op))
+                raise ProgramError(
+                    "CB0303", f"engine {engine.name} left a result of {op.name} open", node_name(op), "mend its lower"
+                )
 
     def engine_of(self, op: Operation) -> EngineSpec:
         """The engine that an operation is assigned to."""
