@@ -80,6 +80,14 @@ class CompileContext(Context):
             self.notes.setdefault("retyped", {})[new] = [name, dtype, list(shape)]
         return new
 
+    def part(self, name: str, index: int) -> str:
+        """The name of a row of a tensor, in the tensor store; noted as `parts`."""
+        new = f"{name}.{index}"
+        if new not in self.tensors:
+            self.tensors.part(name, new, index)
+            self.notes.setdefault("parts", {})[new] = [name, index]
+        return new
+
     def save_tables(self, folder: Path) -> None:
         """Write every table to `folder`/tables/<name>.npy, and the notes to notes.json beside them.
 
@@ -101,6 +109,9 @@ class CompileContext(Context):
             for name, dtype, shape in self.notes.get("retyped", {}).values():
                 if name in self.tensors:
                     self.retype(name, dtype, tuple(shape))
+            for name, index in self.notes.get("parts", {}).values():
+                if name in self.tensors:
+                    self.part(name, index)
         for path in sorted((folder / "tables").glob("*.npy")):
             name, *extended = path.stem.split(".")
             try:

@@ -70,6 +70,19 @@ class TensorStore:
             data = retyped(data, dtype, shape)
         self._entries[new] = TensorEntry(dtype, shape, data)
 
+    def part(self, name: str, new: str, index: int) -> None:
+        """Note row `index` of a tensor under another name; ValueError if it does not fill whole bytes."""
+        entry = self._entries[name]
+        shape, data = entry.shape[1:], entry.data
+        size = math.prod(shape) * element_bits(entry.dtype)
+        if size % 8:
+            raise ValueError(f"rows of {name} have {size} bits")
+        if isinstance(data, FileRange):
+            data = FileRange(data.path, data.offset + index * (size // 8), size // 8)
+        elif data is not None:
+            data = data[index]
+        self._entries[new] = TensorEntry(entry.dtype, shape, data)
+
     def __contains__(self, name: str) -> bool:
         return name in self._entries
 

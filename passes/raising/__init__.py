@@ -14,6 +14,7 @@ from crossbank.passes.raising.raise_activation import RaiseActivationPass
 from crossbank.passes.raising.raise_attention import RaiseAttentionPass
 from crossbank.passes.raising.raise_cache import RaiseCachePass
 from crossbank.passes.raising.raise_embedding import RaiseEmbeddingPass
+from crossbank.passes.raising.raise_experts import RaiseExpertsPass
 from crossbank.passes.raising.raise_linear import RaiseLinearPass
 from crossbank.passes.raising.raise_mlp import RaiseMlpPass
 from crossbank.passes.raising.raise_norm import RaiseNormPass
@@ -27,6 +28,7 @@ PASSES: tuple[type[ModulePass], ...] = (
     RaiseEmbeddingPass,
     DecomposeFusedPass,
     RaiseQuantisedPass,
+    RaiseExpertsPass,
     RaiseLinearPass,
     RaiseNormPass,
     RaiseRotaryPass,

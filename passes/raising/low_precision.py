@@ -1,8 +1,8 @@
-"""Static tensors of few bits: what a matrix is dequantised from, packed bytes read as the elements that they are."""
+"""Other readings of static tensors: what a matrix is dequantised from, packed bytes as elements, one of many rows."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ from xdsl.ir import SSAValue
 from xdsl.rewriter import InsertPoint, Rewriter
 
 from crossbank.dialects.imc import UseOp, WeightOp
-from crossbank.dialects.shape import shape_of, tensor
+from crossbank.dialects.shape import dtype_of, shape_of, tensor
 from crossbank.passes.context import CompileContext
 from crossbank.passes.raising.matching import attr, constant, kind, made_by, operand, rank, weight
 from crossbank.passes.raising.parts import Parts, Unfit
@@ -76,7 +76,7 @@ def _of_blocks(parts: Parts, value: SSAValue, matrix: SSAValue, axis: int) -> SS
 
 @dataclass(frozen=True)
 class Retyping:
-    """Reads packed bytes as elements of few bits: declares static tensors that share their bytes with others."""
+    """Declares static tensors that share their bytes with others: packed elements, parts."""
 
     ctx: CompileContext
     module: ModuleOp
@@ -91,13 +91,28 @@ class Retyping:
                 raise Unfit(f"weights: {error}") from error
         if not isinstance(op, UseOp):
             raise Unfit("the weights are computed")
+        suffix = f"{dtype}.{'x'.join(map(str, shape))}"
+        return self._declared(op, suffix, dtype, shape, lambda name: self.ctx.retype(name, dtype, shape), parts)
+
+    def part(self, value: SSAValue, index: int, parts: Parts) -> SSAValue:
+        """Row `index` of a static tensor, itself a static tensor; Unfit if the tensor isn't static."""
+        op = owner_of(value)
+        if not isinstance(op, UseOp):
+            raise Unfit("the weights are computed")
+        shape = tuple(integer(dim) for dim in shape_of(value)[1:])
+        return self._declared(op, str(index), dtype_of(value), shape, lambda name: self.ctx.part(name, index), parts)
+
+    def _declared(
+        self, op: UseOp, suffix: str, dtype: str, shape: tuple[int, ...], made: Callable[[str], str], parts: Parts
+    ) -> SSAValue:
+        """A use of what is made of each call's tensor."""
         old = self._declaration(symbol(op.weight))
         found = [name.data for name in old.tensors]
         try:
-            tensors = [self.ctx.retype(name, dtype, shape) for name in found]
+            tensors = [made(name) for name in found]
         except (KeyError, ValueError) as error:
             raise Unfit(f"weights: {error}") from error
-        name = f"{old.sym_name.data}.{dtype}.{'x'.join(map(str, shape))}"
+        name = f"{old.sym_name.data}.{suffix}"
         if name not in {entry.sym_name.data for entry in self.module.ops if isinstance(entry, WeightOp)}:
             properties = {
                 "sym_name": StringAttr(name),

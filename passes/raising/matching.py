@@ -163,6 +163,12 @@ def scaled(value: SSAValue) -> tuple[SSAValue, float] | None:
     return None
 
 
+def is_routing(softmax: Operation) -> bool:
+    """Whether a softmax is that of a router: over the scores of experts before the largest are taken, or behind."""
+    taken = any(kind(user) == "TopK" for user in users(softmax.results[0]))
+    return taken or made_by(strip(softmax.operands[0], "Cast", "Reshape"), "TopK") is not None
+
+
 def pairs(op: Operation) -> Sequence[tuple[SSAValue, SSAValue]]:
     """Both orders of the operands of a commutative operation."""
     left, right = op.operands

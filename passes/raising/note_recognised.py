@@ -15,7 +15,7 @@ from crossbank.dialects.location import node_name
 from crossbank.dialects.shape import shape_of
 from crossbank.passes.context import CompileContext
 from crossbank.passes.raising.architecture import architecture
-from crossbank.passes.raising.matching import kind
+from crossbank.passes.raising.matching import is_routing, kind
 from crossbank.passes.raising.notes import roles_of, unrecognised
 from crossbank.passes.rewriting import entry_block, functions, multiplicity
 from crossbank.runtime.expr import ONE
@@ -59,15 +59,17 @@ class NoteRecognisedPass(ModulePass):
                 if isinstance(found, AttentionOp) and found.cache is not None:
                     total["kv_cache"] += runs[name]
                 reason = REASONS.get(kind(found).rpartition(":")[2])
-                if reason and (kind(found), node_name(found)) not in noted and not _is_outer_product(found):
+                if reason and (kind(found), node_name(found)) not in noted and not _is_something_else(found):
                     unrecognised(ctx, found, reason)
         ctx.notes["recognised"] = {**counts, **total}
         ctx.notes["architecture"] = architecture(op)
         _note_dims(ctx, op)
 
 
-def _is_outer_product(op: Operation) -> bool:
-    """A product over one element, as of positions and rotary frequencies."""
+def _is_something_else(op: Operation) -> bool:
+    """A product over one element, as of positions and rotary frequencies; the softmax of a router."""
+    if kind(op) == "Softmax":
+        return is_routing(op)
     return kind(op) == "MatMul" and shape_of(op.operands[0])[-1] == ONE
 
 

@@ -18,6 +18,7 @@ from crossbank.passes.raising.building import binary, broadcast, make, reshape, 
 from crossbank.passes.raising.matching import (
     attr,
     is_float,
+    is_routing,
     kind,
     made_by,
     rank,
@@ -44,7 +45,7 @@ class RaiseAttentionPass(ModulePass):
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         for found in list(op.walk()):
-            if kind(found) == "Softmax" and found.parent is not None:
+            if kind(found) == "Softmax" and found.parent is not None and not is_routing(found):
                 failure = _raise(found)
                 if failure is not None:
                     unrecognised(ctx, found, f"attention: {failure}")
