@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from crossbank.runtime.clock import Clock
+from crossbank.runtime.engine_tables import Number, check_table
 
 KEYS: Mapping[str, tuple[str, ...]] = {
     "timing": (
@@ -27,6 +28,10 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     ),
     "energy": ("simple_pj", "special_pj", "mac_pj", "byte_pj", "startup_pj"),
 }  # fmt: skip
+NUMBERS: dict[str, dict[str, Number]] = {
+    section: {key: Number(optional=True) for key in keys} for section, keys in KEYS.items()
+}
+NUMBERS["timing"] |= dict.fromkeys(("mac_rows", "mac_columns"), Number(1, 1 << 40, whole=True, optional=True))
 SOURCES: Mapping[str, tuple[str, ...]] = {
     "compute": (
         *(f"timing.{key}" for key in KEYS["timing"] if key != "bandwidth_bytes_per_s"),
@@ -76,7 +81,8 @@ class Roofline:
 
     @staticmethod
     def of(config: Mapping[str, Any]) -> Roofline:
-        """The parameters in an engine's table; keys of other sections are not read."""
+        """The parameters in an engine's table; ProgramError CB0202 for a key that is none of them."""
+        check_table(config, NUMBERS, others=("organisation", "arithmetic"))
         found: dict[str, Any] = {}
         for section, keys in KEYS.items():
             table: Mapping[str, Any] = config.get(section, {})

@@ -227,22 +227,31 @@ def target_names() -> list[str]:
 
 @lru_cache(maxsize=32)
 def _load(name: str) -> System:
-    text = (resources.files("crossbank.backends") / "targets" / f"{name}.toml").read_text(encoding="utf-8")
-    return read_system(text, f"{name}.toml")
+    return read_system(_text(name), f"{name}.toml")
+
+
+def _text(name: str) -> str:
+    return (resources.files("crossbank.backends") / "targets" / f"{name}.toml").read_text(encoding="utf-8")
 
 
 def load_system(target: str | Path) -> System:
     """The system of a target's name, or of a .toml file; ProgramError CB0203 where there is none."""
-    text = str(target)
-    if text.endswith(".toml"):
-        try:
-            return read_system(Path(text).read_text(encoding="utf-8"), text)
-        except OSError as error:
-            raise ProgramError(
-                "CB0203", f"can't read system file {text}: {error.strerror}", help="give the path of a .toml"
-            ) from error
-        except UnicodeDecodeError as error:
-            raise _bad(text, f"not TOML: {error.reason} at byte {error.start}", "save it as UTF-8") from error
-    if text not in target_names():
-        raise ProgramError("CB0203", f"unknown target {text!r}", help=suggestion(text, target_names()))
-    return _load(text)
+    text = system_text(target)
+    return read_system(text, str(target)) if str(target).endswith(".toml") else _load(str(target))
+
+
+def system_text(target: str | Path) -> str:
+    """The text of a target's system file; ProgramError CB0203 where there is none."""
+    name = str(target)
+    if not name.endswith(".toml"):
+        if name not in target_names():
+            raise ProgramError("CB0203", f"unknown target {name!r}", help=suggestion(name, target_names()))
+        return _text(name)
+    try:
+        return Path(name).read_text(encoding="utf-8")
+    except OSError as error:
+        raise ProgramError(
+            "CB0203", f"can't read system file {name}: {error.strerror}", help="give the path of a .toml"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise _bad(name, f"not TOML: {error.reason} at byte {error.start}", "save it as UTF-8") from error

@@ -138,7 +138,11 @@ def make_context(target: str | Path, host: bool = True) -> CompileContext:
         system = replace(system, engines={k: v for k, v in system.engines.items() if v.kind != "host"})
     backends = load_backends(system)
     for engine in system.engines.values():
-        make_cost_unit(Engine(engine.name, engine.kind, backends[engine.kind].isa.name, engine.config))
+        try:
+            make_cost_unit(Engine(engine.name, engine.kind, backends[engine.kind].isa.name, engine.config))
+        except ProgramError as error:
+            error.where = error.where or f"{target}, engine {engine.name} of kind {engine.kind}"
+            raise
     return CompileContext(system, backends)
 
 

@@ -106,7 +106,9 @@ class HostBackend:
         """Any ONNX node with few enough results, after every other engine."""
         reason = _refusal(op)
         if reason is not None:
-            return Legality(False, reason=reason, remedy="replace the node in the model")
+            known = op.name.startswith("onnx.")
+            remedy = "replace the node in the model" if known else "add a simd engine to the system"
+            return Legality(False, reason=reason, remedy=remedy)
         return Legality(True, PREFERENCE, f"no other engine has instructions for {dialect.op_type(op)}")
 
     def lower(self, op: Operation, engine: EngineSpec, to: Lowering) -> None:

@@ -9,6 +9,7 @@ from enum import Enum, StrEnum
 from functools import cached_property
 from typing import Any, cast
 
+from crossbank.runtime.engine_tables import Number, check_table
 from crossbank.runtime.program import ProgramError
 
 
@@ -161,6 +162,8 @@ class DramTiming:
 
         Values are plain numbers. Raises ProgramError CB0202 for a key that is missing, unknown or not positive.
         """
+        placement = {"working_rows": Number(0, 1 << 40, whole=True, optional=True)}
+        check_table(table, {"placement": placement}, others=("organisation", "timing", "energy", "arithmetic"))
         values: dict[str, int | float] = {}
         for section in ("organisation", "timing", "energy"):
             found = cast("Mapping[str, Any]", table.get(section, {}))

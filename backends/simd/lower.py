@@ -56,7 +56,7 @@ def judge(handlers: dict[str, Handler], op: Operation, preference: int, engine: 
     """Legal where there is a handler that does not refuse."""
     handler = handlers.get(handler_name(op))
     if handler is None:
-        remedy = "add a host engine to the system"
+        remedy = f"add a {'host' if engine.kind == 'simd' else 'simd'} engine to the system"
         return Legality(False, reason=f"{engine.kind} has no instructions for {handler_name(op)}", remedy=remedy)
     reason = refusal_of_types(op) or (handler.refuses(op) if handler.refuses else None)
     if reason is not None:

@@ -6,9 +6,19 @@ all chips. `session` registers give the time since programming and the seed of t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from crossbank.backends.simd.kinds import Flag
 from crossbank.backends.xbar import calibration, operand_rules, semantics, timing
 from crossbank.runtime.isa import Field, InstructionSet, count, enum, reads, writes
+
+
+def _cost_unit(config: Mapping[str, Any]) -> timing.ArrayTiming:
+    """What timing reads; a wrong technology is found here too, before anything runs."""
+    semantics.technology(config)
+    return timing.ArrayTiming.of(config)
+
 
 ISA = InstructionSet(
     "xbar",
@@ -16,7 +26,7 @@ ISA = InstructionSet(
     1,
     "Analog arrays that multiply where the weights sit: one crossbar with DACs and ADCs each, grouped by matrix.",
     make_unit=semantics.Unit,
-    make_cost_unit=timing.ArrayTiming.of,
+    make_cost_unit=_cost_unit,
     sources=timing.SOURCES,
     calibrate=calibration.calibrate,
 )

@@ -12,6 +12,7 @@ from crossbank.backends.arithmetic import dequantized
 from crossbank.backends.xbar.array import ArrayGroup, MvmMode, NotProgrammedError, ReadNoise
 from crossbank.backends.xbar.converters import Converters, Ranges
 from crossbank.backends.xbar.physics import HermesPcm, Pcm, PcmLike, Purpose, stream
+from crossbank.runtime.engine_tables import check_names
 from crossbank.runtime.program import ProgramError
 
 TECHNOLOGIES: Mapping[str, type[Any]] = {"HermesPcm": HermesPcm, "PcmLike": PcmLike}
@@ -20,6 +21,7 @@ TECHNOLOGIES: Mapping[str, type[Any]] = {"HermesPcm": HermesPcm, "PcmLike": PcmL
 def technology(config: Mapping[str, Any]) -> Pcm:
     """The device model that a system file names, with its parameters; ProgramError CB0205 for an unknown one."""
     table: Mapping[str, Any] = config.get("technology", {})
+    check_names("key", table, ("model", "parameters", "read_interval_s", "write_cycles"), "in [engine.technology]")
     name = str(table.get("model", "HermesPcm"))
     if name not in TECHNOLOGIES:
         raise ProgramError("CB0205", f"unknown technology {name!r}", help=f"known are {', '.join(TECHNOLOGIES)}")

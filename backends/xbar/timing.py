@@ -11,8 +11,32 @@ from dataclasses import dataclass
 from typing import Any
 
 from crossbank.runtime.clock import Clock, latest
+from crossbank.runtime.engine_tables import COUNT, Number, check_table
+from crossbank.runtime.program import ProgramError
 
 PICO = 1e-12
+BITS = Number(2, 24, whole=True)
+NUMBERS: Mapping[str, Mapping[str, Number]] = {
+    "organisation": {
+        **dict.fromkeys(("arrays", "rows", "columns", "adcs", "devices_per_cell"), COUNT),
+        **dict.fromkeys(("input_bits", "output_bits"), BITS),
+        "phases": Number(1, 4, whole=True),
+    },
+    "timing": {
+        **dict.fromkeys(("mvm_1phase_ps", "mvm_4phase_ps"), Number(0, 1 << 40, optional=True)),
+        **dict.fromkeys(("accumulate_ps", "write_pulse_ns", "write_iterations"), Number(0, 1 << 40)),
+        "cells_written_at_once": COUNT,
+        "clock_hz": Number(optional=True),
+    },
+    "energy": dict.fromkeys(
+        (
+            "crossbar_pj_per_mvm", "adc_pj_per_conversion", "dac_pj_per_conversion", "digital_pj_per_output",
+            "accumulate_pj_per_output", "write_pj_per_pulse",
+        ),
+        Number(),
+    ),
+}  # fmt: skip
+"""What a table holds. Converters have at most the bits that float32 codes tell apart; `clock_hz` is for the reader."""
 SOURCES: Mapping[str, tuple[str, ...]] = {
     "mvm": ("timing.mvm_1phase_ps", "timing.mvm_4phase_ps"),
     "crossbar": ("energy.crossbar_pj_per_mvm",),
@@ -75,19 +99,24 @@ class ArrayTiming:
     @staticmethod
     def of(config: Mapping[str, Any]) -> ArrayTiming:
         """From an engine's table, which carries the system's links as `links`."""
+        check_table(config, NUMBERS, others=("technology",))
         organisation, timing, energy = config["organisation"], config["timing"], config["energy"]
         phases = int(organisation["phases"])
+        if phases not in (1, 4):
+            raise ProgramError("CB0202", f"[engine.organisation]: phases is {phases}", help="give 1 or 4")
         links: Mapping[str, Any] = {link["name"]: link for link in config.get("links", [])}
         iterations = float(timing["write_iterations"])
+        rows, columns = int(organisation["rows"]), int(organisation["columns"])
+        writes = -(-rows * columns // int(timing["cells_written_at_once"])) * iterations
         return ArrayTiming(
-            rows=int(organisation["rows"]),
-            columns=int(organisation["columns"]),
+            rows=rows,
+            columns=columns,
             phases=phases,
             input_bits=int(organisation["input_bits"]),
             output_bits=int(organisation["output_bits"]),
-            mvm_ps=int(timing[f"mvm_{phases}phase_ps"]),
+            mvm_ps=int(timing[f"mvm_{phases}phase_ps"]) * -(-columns // int(organisation["adcs"])),
             accumulate_ps=int(timing["accumulate_ps"]),
-            program_ps=round(int(organisation["rows"]) * iterations * float(timing["write_pulse_ns"]) * 1000),
+            program_ps=round(writes * float(timing["write_pulse_ns"]) * 1000),
             crossbar_pj=float(energy["crossbar_pj_per_mvm"]),
             adc_pj=float(energy["adc_pj_per_conversion"]),
             dac_pj=float(energy["dac_pj_per_conversion"]),

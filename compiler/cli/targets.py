@@ -27,12 +27,19 @@ def list_command(as_json: Json = False) -> None:
 
 @app.command("show")
 def show_command(
-    target: Annotated[str, typer.Argument(help="a target's name, or a system file")], as_json: Json = False
+    target: Annotated[str, typer.Argument(help="a target's name, or a system file")],
+    as_json: Json = False,
+    as_toml: Annotated[bool, typer.Option("--toml", help="print the system file, to begin one of your own")] = False,
 ) -> None:
-    """Every number of a target with its unit and where it comes from."""
-    from crossbank.backends.system import load_system
+    """Every number of a target with its unit and where it comes from; checks the file as compiling does."""
+    from crossbank.backends.system import load_system, system_text
+    from crossbank.compiler.driver import make_context
 
+    if as_toml:
+        put(system_text(target).rstrip("\n"))
+        return
     system = load_system(target)
+    make_context(target)
     if as_json:
         put_json(system.as_config())
         return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -79,13 +79,15 @@ class AssignEnginesPass(ModulePass):
         calls = calls_of(op)
         shares: dict[str, EngineShare] = defaultdict(EngineShare)
         refused: list[str] = []
+        remedies: Counter[str] = Counter()
         fell: list[dict[str, Any]] = []
         for func in [entry for entry in op.body.block.ops if isinstance(entry, FuncOp)]:
             for entry in worked(func):
-                engine, reasons = _choose(ctx, entry)
+                engine, reasons, ways = _choose(ctx, entry)
                 if engine is None:
                     if not isinstance(entry, DimsValueOp):
                         refused.append(_refusal(entry, reasons))
+                        remedies.update(list(dict.fromkeys(ways)))
                     continue
                 entry.attributes["engine"] = StringAttr(engine.name)
                 if isinstance(entry, DimsValueOp):
@@ -104,26 +106,34 @@ class AssignEnginesPass(ModulePass):
                 "CB0301",
                 f"{count} on no engine of {ctx.system.name}:\n   " + "\n   ".join(shown + more),
                 where=ctx.model_name,
-                help="replace them in the model"
-                if ctx.system.engine(self.fallback)
-                else f"add an engine of kind {self.fallback} to the system file: it runs any ONNX operator",
+                help=self.way_out(ctx, remedies),
             )
         ctx.notes["engines"] = {kind: share.as_dict() for kind, share in shares.items()}
         ctx.notes["host"] = fell
 
+    def way_out(self, ctx: CompileContext, remedies: Counter[str]) -> str:
+        """What helps most of the operations that no engine takes, and isn't done yet."""
+        done = ctx.system.engine(self.fallback) is not None
+        left = [text for text, _ in remedies.most_common() if not (done and f"{self.fallback} engine" in text)]
+        return left[0] if left else "replace them in the model"
 
-def _choose(ctx: CompileContext, op: Operation) -> tuple[EngineSpec | None, list[str]]:
+
+def _choose(ctx: CompileContext, op: Operation) -> tuple[EngineSpec | None, list[str], list[str]]:
+    """The engine for an operation, the others' reasons, and their remedies."""
     best: EngineSpec | None = None
     best_preference = 0
     reasons: list[str] = []
+    remedies: list[str] = []
     for engine in ctx.system.engines.values():
         legality = ctx.backend(engine.kind).accepts(op, engine)
         if not legality.legal:
             remedy = f" ({legality.remedy})" if legality.remedy else ""
             reasons.append(f"{engine.name}: {legality.reason}{remedy}")
+            if legality.remedy:
+                remedies.append(legality.remedy)
         elif best is None or legality.preference > best_preference:
             best, best_preference = engine, legality.preference
-    return best, reasons
+    return best, reasons, remedies
 
 
 def _refusal(op: Operation, reasons: list[str]) -> str:
