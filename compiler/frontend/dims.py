@@ -100,6 +100,22 @@ def cache_lengths(graph: Graph, known: Roles, solved: Mapping[str, Expr]) -> dic
     return found
 
 
+def batch_size(graph: Graph, known: Roles, solved: Mapping[str, Expr]) -> dict[str, Expr]:
+    """The equations "as many as sequences of tokens" for first dimensions of masks and positions that are left free.
+
+    torch.export gives them names of their own where the graph broadcasts them.
+    """
+    if known.batch is None:
+        return {}
+    found: dict[str, Expr] = {}
+    for port in graph.inputs:
+        if ("mask" in port.name or "position" in port.name) and len(port.dims or ()) > 1:
+            name = _symbol(shape_of_port(port)[0])
+            if name is not None and _ANONYMOUS.fullmatch(name) and name not in solved and name != known.batch:
+                found[name] = Expr.symbol(known.batch)
+    return found
+
+
 def total_length(graph: Graph, known: Roles, solved: Mapping[str, Expr]) -> dict[str, Expr]:
     """The equation total = past + sequence for a mask's last dimension, where inference left that free."""
     if known.past is None or known.sequence is None:

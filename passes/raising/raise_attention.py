@@ -204,7 +204,12 @@ def _addend(mask: Mask, dtype: str, made: list[Operation]) -> SSAValue:
     """The addend of a mask: itself, or 0 where the condition keeps a score and the fill where it drops it."""
     if mask.fill is None:
         bare = uncast(mask.value)
-        return bare if dtype_of(bare) == dtype else mask.value
+        value = bare if dtype_of(bare) == dtype else mask.value
+        if mask.scale == 1.0:
+            return value
+        factor = scalar_constant(mask.scale, dtype_of(value))
+        made += [factor, make("Mul", [value, factor.results[0]], dtype_of(value), shape_of(value))]
+        return made[-1].results[0]
     zero = scalar_constant(0.0, dtype_of(mask.fill))
     kept, dropped = zero.results[0], mask.fill
     operands = [mask.value, dropped, kept] if mask.drop else [mask.value, kept, dropped]

@@ -1,4 +1,4 @@
-"""Rotary position embedding: x * cos + rotate_half(x) * sin, over all features or the first of them."""
+"""Rotary position embedding: x * cos + turned(x) * sin, over all features or the first of them."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from xdsl.passes import ModulePass
 
 from crossbank.dialects.llm import RotaryOp
 from crossbank.dialects.shape import dtype_of, shape_of
-from crossbank.passes.raising.matching import axis_of, kind, made_by, only_user, pairs, rank, slice_of
+from crossbank.passes.raising.matching import axis_of, kind, made_by, only_user, pairs, rank, slice_of, slice_operands
 from crossbank.passes.rewriting import replace
-from crossbank.runtime.expr import ZERO
+from crossbank.runtime.expr import ONE, ZERO, Expr
 
 
 @dataclass(frozen=True)
 class RaiseRotaryPass(ModulePass):
-    """The half form of rotary embedding becomes `llm.rotary`, with the features that pass through where there are."""
+    """Both forms of rotary embedding become `llm.rotary`, with the features that pass through where there are."""
 
     name = "raise-rotary"
 
@@ -33,6 +33,7 @@ class _Rotation:
     x: SSAValue
     cos: SSAValue
     sin: SSAValue
+    interleaved: bool
 
 
 def _raise(add: Operation) -> None:
@@ -45,25 +46,28 @@ def _raise(add: Operation) -> None:
         return
     new = RotaryOp.build(
         operands=[x, rotation.cos, rotation.sin],
-        properties={"interleaved": BoolAttr.from_bool(False)},
+        properties={"interleaved": BoolAttr.from_bool(rotation.interleaved)},
         result_types=[y.type],
     )
     replace(root, [new])
 
 
 def _rotation(add: Operation) -> _Rotation | None:
-    """x, cos and sin where `add` is x * cos + concat(-x[R/2:], x[:R/2]) * sin."""
+    """x, cos and sin where `add` is x * cos + turned * sin, turned as `_rotate_half` or `_rotate_pairs` tells."""
     for plain, turned in pairs(add):
         first, second = made_by(plain, "Mul"), made_by(turned, "Mul")
         if first is None or second is None:
             continue
         for half, sin in pairs(second):
             x = _rotate_half(half)
+            interleaved = x is None
+            if interleaved:
+                x = _rotate_pairs(half)
             if x is None:
                 continue
             for same, cos in pairs(first):
                 if same is x and _spans(cos, x) and _spans(sin, x):
-                    return _Rotation(x, cos, sin)
+                    return _Rotation(x, cos, sin, interleaved)
     return None
 
 
@@ -87,6 +91,40 @@ def _rotate_half(value: SSAValue) -> SSAValue | None:
     width = shape_of(x)[-1]
     whole = lower[2] == ZERO and lower[3] == start and stop == width and start * 2 == width
     return x if axis == lower[1] == rank(x) - 1 and whole else None
+
+
+def _rotate_pairs(value: SSAValue) -> SSAValue | None:
+    """x for -x[1], x[0], -x[3], x[2] …: a concat of odd and even features along a new last axis, flattened."""
+    reshape = made_by(value, "Reshape", "Flatten")
+    concat = None if reshape is None else made_by(reshape.operands[0], "Concat")
+    if concat is None or len(concat.operands) != 2 or shape_of(concat.results[0]) != (*_halved(value), Expr.of(2)):
+        return None
+    parts = [_without_last(operand) for operand in concat.operands]
+    if parts[0] is None or parts[1] is None or (negated := made_by(parts[0], "Neg")) is None:
+        return None
+    odd, even = _every_second(negated.operands[0], 1), _every_second(parts[1], 0)
+    return odd if odd is even and odd is not None and shape_of(odd) == shape_of(value) else None
+
+
+def _halved(value: SSAValue) -> tuple[Expr, ...]:
+    return (*shape_of(value)[:-1], shape_of(value)[-1] // 2)
+
+
+def _without_last(value: SSAValue) -> SSAValue | None:
+    """What a value is with a last axis of one element."""
+    op = made_by(value, "Unsqueeze", "Reshape")
+    return None if op is None or (*shape_of(op.operands[0]), ONE) != shape_of(value) else op.operands[0]
+
+
+def _every_second(value: SSAValue, first: int) -> SSAValue | None:
+    """x for x[.., first::2]."""
+    op = made_by(value, "Slice")
+    if op is None:
+        return None
+    starts, _, axes, steps = slice_operands(op)
+    source = op.operands[0]
+    last = axes is not None and [axis % rank(source) for axis in axes] == [rank(source) - 1]
+    return source if last and starts == [first] and steps == [2] and shape_of(value) == _halved(source) else None
 
 
 def _with_rest(add: Operation, x: SSAValue) -> tuple[Operation, SSAValue]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from xdsl.ir import Operation, SSAValue
@@ -27,11 +27,13 @@ HUGE = 1e30
 
 @dataclass(frozen=True)
 class Mask:
-    """An addend of the scores, or (`fill` given) a condition and what replaces the score where it is `drop`."""
+    """An addend of the scores times `scale`, or (`fill` given) a condition and what replaces the score where it is
+    `drop`."""
 
     value: SSAValue
     fill: SSAValue | None = None
     drop: bool = False
+    scale: float = 1.0
 
 
 @dataclass
@@ -72,10 +74,12 @@ def trace_scores(value: SSAValue) -> Scores | str:
         step = _masked(op)
         if isinstance(step, str):
             return step
-        if scale != 1.0 or softcap:
-            return "the mask comes before the scale or the softcap"
+        if softcap:
+            return "the mask comes before the softcap"
+        if scale < 0:
+            return "the mask comes before a negative scale"
         mask, value = step
-        masks.append(mask)
+        masks.append(replace(mask, scale=scale))
     return "no product of queries and keys behind the scores"
 
 

@@ -111,6 +111,9 @@ def _end(step: Step, value: Expr, dim: Expr) -> Expr | None:
     if value.is_constant and value.constant < 0:
         return ZERO if value.constant <= -FAR else dim + value
     if bounds(value)[0] < 0 and value.is_constant is False:
+        if dim.is_constant and bounds(dim - value)[0] >= 0:  # the last n of a table, which has that many
+            step.world.within(dim - value, dim, step.node)
+            return value
         return None
     if value == dim or decide_less(dim, value):
         return dim

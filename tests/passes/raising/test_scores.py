@@ -1,0 +1,38 @@
+"""What exporters put between scores and softmax, compiled and run, against onnxruntime."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from tests.one_node import check
+
+B, H, S, D = 2, 2, 4, 8
+
+
+@pytest.mark.parametrize("order", ["mask, scale", "scale, mask", "scale, mask, scale"])
+def test_masks_before_and_behind_the_scale(order: str, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    mask = np.where(np.tri(S, dtype=bool), random.standard_normal((S, S)), -1e9).astype(np.float32)
+    nodes = [
+        helper.make_node("Transpose", ["k"], ["kt"], perm=[0, 1, 3, 2]),
+        helper.make_node("MatMul", ["q", "kt"], ["scores"]),
+    ]
+    last = "scores"
+    for i, step in enumerate(order.split(", ")):
+        inputs, op = ([last, "bias"], "Add") if step == "mask" else ([last, "factor"], "Div")
+        nodes.append(helper.make_node(op, inputs, [f"s{i}"]))
+        last = f"s{i}"
+    nodes += [helper.make_node("Softmax", [last], ["p"], axis=-1), helper.make_node("MatMul", ["p", "v"], ["y"])]
+    graph = helper.make_graph(
+        nodes, "attention",
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["b", H, S, D]) for name in "qkv"],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(np.float32(1.7), "factor"), numpy_helper.from_array(mask, "bias")],
+    )  # fmt: skip
+    built = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    feeds = {name: random.standard_normal((B, H, S, D)).astype(np.float32) for name in "qkv"}
+    assert check(built, feeds, tmp_path)["recognised"]["attention"] == 1
