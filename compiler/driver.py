@@ -307,6 +307,7 @@ def run_phases(module: ModuleOp, job: Compilation, first: str, stop_after: str |
     for i in range(PHASES.index(first), last + 1):
         if not chosen and i > PHASES.index("raise"):
             _choose_context(job.ctx, quiet)
+            job.ctx.notes["capacity"] = {"context": job.ctx.options.context, "max_batch": job.ctx.options.max_batch}
             chosen = True
         with job.phase(PHASES[i]):
             job.run_passes(module, PHASES[i])

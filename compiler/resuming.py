@@ -28,8 +28,13 @@ from crossbank.compiler.driver import (
 from crossbank.compiler.files import read_text
 from crossbank.compiler.phases import PHASES, all_passes, passes_of
 from crossbank.dialects import load_dialects
+from crossbank.dialects.imc import WeightOp
+from crossbank.dialects.shape import dtype_of, shape_of
 from crossbank.passes.context import CompileContext, CompileOptions
 from crossbank.runtime.program import ProgramError
+from crossbank.runtime.tensors import TensorEntry
+
+MAX_BATCH = 8
 
 
 def parse_module(text: str, ctx: CompileContext, where: str) -> ModuleOp:
@@ -56,10 +61,10 @@ def _dialect(isa: Any) -> Any:
 
 
 def _prepare(
-    target: str | Path, model: Path | None, context: int | None, max_batch: int, **arguments: Any
+    target: str | Path, model: Path | None, context: int | None, max_batch: int | None, **arguments: Any
 ) -> CompileContext:
     ctx = make_context(target)
-    ctx.options = CompileOptions(context=context, max_batch=max_batch, groups=arguments.get("groups"))
+    ctx.options = CompileOptions(context, max_batch or MAX_BATCH, groups=arguments.get("groups"))
     if model is not None:
         from crossbank.compiler.frontend.convert import import_model
 
@@ -69,13 +74,27 @@ def _prepare(
 
 
 def apply_passes(
-    text: str, passes: str, target: str | Path, model: Path | None, context: int | None, max_batch: int, where: Path
+    text: str,
+    passes: str,
+    target: str | Path,
+    model: Path | None,
+    context: int | None,
+    max_batch: int | None,
+    where: Path,
 ) -> str:
-    """Run named passes on the text of a module and give the text of the result."""
+    """Run named passes on the text of a module and give the text of the result.
+
+    Without the model weights have types and no values. `context` and
+    `max_batch` None are those that the IR was dumped with.
+    """
     known = all_passes()
     ctx = _prepare(target, model, context, max_batch)
     module = parse_module(text, ctx, str(where))
     _restore_tables(ctx, where)
+    noted = ctx.notes.get("capacity", {})
+    ctx.options.context = context or noted.get("context")
+    ctx.options.max_batch = max_batch or noted.get("max_batch", MAX_BATCH)
+    _declare_weights(ctx, module)
     for item in pipeline(passes, known):
         with guarded(f"pass {item.name}", module):
             try:
@@ -86,6 +105,15 @@ def apply_passes(
                 ) from error
             module.verify()
     return print_module(module)
+
+
+def _declare_weights(ctx: CompileContext, module: ModuleOp) -> None:
+    """Give tensors that the IR names, and no model is there to hold, the shapes that the IR says."""
+    for op in module.body.block.ops:
+        if isinstance(op, WeightOp):
+            shape = tuple(dim.constant for dim in shape_of(op.type))
+            for name in (entry.data for entry in op.tensors if entry.data not in ctx.tensors):
+                ctx.tensors.declare(name, TensorEntry(dtype_of(op.type), shape, None))
 
 
 def _restore_tables(ctx: CompileContext, where: Path) -> None:
@@ -169,6 +197,22 @@ def starting_point(start: str, ir: Path | None, dumps: Path | None) -> tuple[str
     return PHASES[PHASES.index(done[0]) + 1], path
 
 
+def _keep_capacity(ctx: CompileContext, phase: str, ir: Path) -> None:
+    """Go on with the capacity that the IR was made for; ProgramError CB0803 where another is asked for too late."""
+    noted: dict[str, int] = ctx.notes.get("capacity", {})
+    ctx.options.context = ctx.options.context or noted.get("context")
+    if PHASES.index(phase) <= PHASES.index("assign"):
+        return
+    for name, value in noted.items():
+        asked = getattr(ctx.options, name)
+        if asked != value:
+            option = f"--{name.replace('_', '-')}"
+            raise ProgramError(
+                "CB0803", f"the IR was made for {option} {value}, not {asked}", str(ir),
+                f"resume with {option} {value}, or from assign or before",
+            )  # fmt: skip
+
+
 def resume(
     model: Path,
     ir: Path,
@@ -201,6 +245,7 @@ def resume(
     module = parse_module(read_text(ir), ctx, str(ir))
     if phase != "raise":  # what raising notes would be noted twice; importing has made the tables that it needs
         _restore_tables(ctx, ir)
+        _keep_capacity(ctx, phase, ir)
     if PHASES.index(phase) <= PHASES.index("lower"):
         note_calibration(ctx, calibration)
     job = Compilation(ctx, progress=progress)

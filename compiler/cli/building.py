@@ -165,8 +165,8 @@ def opt_command(
     model: Annotated[
         Path | None, typer.Option(help="the ONNX model that the IR came from, where passes read weights")
     ] = None,
-    context: Context = None,
-    max_batch: Batch = 8,
+    context: Annotated[int | None, typer.Option(help="most tokens of a sequence; default: as when dumped")] = None,
+    max_batch: Annotated[int | None, typer.Option(help="most sequences at once; default: as when dumped")] = None,
     list_passes: Annotated[bool, typer.Option("--list", help="list all passes and stop")] = False,
 ) -> None:
     """Run passes on IR and print the result."""

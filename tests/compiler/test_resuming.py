@@ -1,0 +1,57 @@
+"""Every pass runs by itself on the dump of the one before, without the model, and gives the dump of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import crossbank
+from crossbank.compiler.phases import PHASES, passes_of
+from crossbank.compiler.resuming import apply_passes, resume
+from crossbank.runtime.program import ProgramError
+from tests import zoo
+
+MODEL = zoo.HERE / "ts17_kv_gpt2" / "model.onnx"
+PASSES = [(phase, item.name) for phase in PHASES[1:-1] for item in passes_of(phase)]
+MAPPING = [i for i, (phase, _) in enumerate(PASSES) if phase in ("split", "tile", "place", "schedule")]
+
+
+@pytest.fixture(scope="module")
+def dumps(tmp_path_factory: pytest.TempPathFactory, target: str) -> list[Path]:
+    folder = tmp_path_factory.mktemp(target)
+    crossbank.compile(MODEL, target, context=32, max_batch=2, dump_ir=folder, quiet=True)
+    return sorted(folder.glob("*.mlir"))
+
+
+def check(dumps: list[Path], target: str, i: int) -> None:
+    before, after = dumps[i], dumps[i + 1]
+    phase, name = PASSES[i]
+    assert after.name.split(".", 1)[1].startswith(f"{phase}.{name}.")
+    assert apply_passes(before.read_text(), name, target, None, None, None, before) == after.read_text()
+
+
+@pytest.mark.parametrize("i", MAPPING, ids=lambda i: PASSES[i][1])
+@pytest.mark.parametrize("target", ["hermes", "aim"], scope="module")
+def test_mapping_passes_run_alone(dumps: list[Path], target: str, i: int) -> None:
+    check(dumps, target, i)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("i", range(len(PASSES)), ids=lambda i: f"{i}-{PASSES[i][1]}")
+@pytest.mark.parametrize("target", ["ideal", "hermes", "aim"], scope="module")
+def test_passes_run_alone(dumps: list[Path], target: str, i: int) -> None:
+    check(dumps, target, i)
+
+
+@pytest.mark.parametrize("target", ["hermes"], scope="module")
+def test_ir_is_resumed_for_the_capacity_it_was_made_for(dumps: list[Path], target: str) -> None:
+    placed = next(file for file in reversed(dumps) if ".place." in file.name)
+    given = {"weights": "auto", "chips": "auto", "max_batch": 2, "quiet": True}
+    _, job = resume(MODEL, placed, "lower", target, context=None, **given)
+    assert job.ctx.options.context == 32
+    with pytest.raises(ProgramError, match=r"--context 32, not 64") as caught:
+        resume(MODEL, placed, "lower", target, context=64, **given)
+    assert caught.value.code == "CB0803"
+    with pytest.raises(ProgramError, match=r"--max-batch 2, not 8"):
+        resume(MODEL, placed, "lower", target, context=32, **{**given, "max_batch": 8})
