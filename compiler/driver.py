@@ -212,7 +212,7 @@ def calibrated(
 
 def finish(module: ModuleOp, job: Compilation) -> Program:
     """Emit and verify a scheduled module."""
-    from crossbank.passes.emit import check_equations, emit
+    from crossbank.passes.emit import check_shapes, emit
 
     with collection_paused(), job.phase("emit"), guarded("emit", module):
         code = emit(module, job.ctx)
@@ -226,7 +226,7 @@ def finish(module: ModuleOp, job: Compilation) -> Program:
         try:
             program.verify()
         except ProgramError as error:
-            check_equations(code, job.ctx.notes.get("dims", {}).get("unsolved", ()), job.ctx.model_name)
+            check_shapes(code, job.ctx.notes.get("dims", {}).get("unsolved", ()), job.ctx.model_name)
             raise InternalError(
                 "emit: the program that was compiled doesn't pass its check", print_module(module)
             ) from error

@@ -39,71 +39,129 @@ def resolved(model: onnx.ModelProto, path: Path) -> Resolved:
     stays.
     """
     found = Resolved(model)
-    for _ in range(MAX_BRANCHES):
-        nodes = model.graph.node
-        place = next((i for i, node in enumerate(nodes) if _is_open(node, found)), -1)
-        if place < 0:
-            return found
+    if any(_is_if(node) for node in model.graph.node):
+        _Resolver(found, path).run()
+    return found
+
+
+def _is_if(node: onnx.NodeProto) -> bool:
+    return node.op_type == "If" and node.domain in ("", "ai.onnx") and bool(node.output)
+
+
+class _Resolver:
+    """The nodes of a model while branches take the place of `If` nodes: each name is looked up, never searched."""
+
+    def __init__(self, found: Resolved, path: Path) -> None:
+        self.found, self.path, self.graph = found, path, found.model.graph
+        self.producer = {name: node for node in self.graph.node for name in node.output if name}
+        self.constants = {tensor.name: tensor for tensor in self.graph.initializer}
+        self.inputs = {port.name for port in self.graph.input}
+        self.taken = {*self.producer, *self.constants, *self.inputs}
+
+    def run(self) -> None:
+        waiting, done, branches = list(self.graph.node)[::-1], list[onnx.NodeProto](), 0
+        while waiting:
+            node = waiting.pop()
+            if not _is_if(node):
+                done.append(node)
+                continue
+            branches += 1
+            if branches > MAX_BRANCHES or len(waiting) + len(done) > MAX_NODES:
+                raise FrontendError(
+                    TOO_LARGE, f"its branches come to more than {MAX_NODES} nodes", str(self.path),
+                    "export the model without If",
+                )  # fmt: skip
+            try:
+                waiting += self.replacement(node)[::-1]
+            except _Undecided as reason:
+                self.found.undecided[node.output[0]] = str(reason)
+                done.append(node)
+        del self.graph.node[:]
+        self.graph.node.extend(done)
+
+    def replacement(self, node: onnx.NodeProto) -> list[onnx.NodeProto]:
+        """The nodes of the branch that is taken."""
+        branches = {a.name: a.g for a in node.attribute if a.type == AttributeProto.GRAPH}
+        if not node.input or set(branches) != {"then_branch", "else_branch"}:
+            raise _Undecided("it lacks a condition or a branch")
+        taken = branches["then_branch" if self.condition(node.input[0], branches) else "else_branch"]
+        if len(taken.output) != len(node.output):
+            raise _Undecided(f"{len(taken.output)} results of a branch for {len(node.output)} outputs")
+        made = self.spliced(node, taken)
+        self.producer.update((name, other) for other in made for name in other.output if name)
+        return made
+
+    def condition(self, name: str, branches: Mapping[str, onnx.GraphProto]) -> bool:
+        """Which branch is taken."""
+        negated = False
+        for _ in range(len(self.producer) + 1):
+            source = self.producer.get(name)
+            if source is None or source.op_type not in PASSED_ON or not source.input:
+                break
+            negated ^= source.op_type == "Not"
+            name = source.input[0]
+        known = self.known(name)
+        if known is not None:
+            return known != negated
+        if name not in self.inputs:
+            raise _Undecided("its condition is computed from data")
+        bound = self.found.bound
+        if name not in bound:
+            counts = {key: len(_read(branch) & self.inputs - {name}) for key, branch in branches.items()}
+            if counts["then_branch"] == counts["else_branch"]:
+                raise _Undecided(f"both branches read the same inputs, so that {name} can't be bound")
+            bound[name] = (counts["then_branch"] > counts["else_branch"]) != negated
+        return bound[name] != negated
+
+    def known(self, name: str) -> bool | None:
+        """What a constant of the file says; None for another value."""
+        tensor, source = self.constants.get(name), self.producer.get(name)
+        if source is not None and source.op_type == "Constant":
+            for attribute in source.attribute:
+                if attribute.name == "value_int":
+                    return bool(attribute.i)
+                if attribute.name == "value":
+                    tensor = attribute.t
+        if tensor is None or tensor.data_location == onnx.TensorProto.EXTERNAL:
+            return None
         try:
-            _replace(found, place)
-        except _Undecided as reason:
-            found.undecided[nodes[place].output[0]] = str(reason)
-        if len(nodes) > MAX_NODES:
-            break
-    raise FrontendError(
-        TOO_LARGE, f"its branches come to more than {MAX_NODES} nodes", str(path), "export the model without If"
-    )
+            return bool(numpy_helper.to_array(tensor).any())
+        except (ValueError, TypeError) as error:
+            raise _Undecided(f"its condition can't be read: {str(error)[:200]}") from error
 
-
-def _is_open(node: onnx.NodeProto, found: Resolved) -> bool:
-    is_if = node.op_type == "If" and node.domain in ("", "ai.onnx") and bool(node.output)
-    return is_if and node.output[0] not in found.undecided
-
-
-def _replace(found: Resolved, place: int) -> None:
-    graph = found.model.graph
-    node = graph.node[place]
-    branches = {a.name: a.g for a in node.attribute if a.type == AttributeProto.GRAPH}
-    if not node.input or set(branches) != {"then_branch", "else_branch"}:
-        raise _Undecided("it lacks a condition or a branch")
-    taken = branches["then_branch" if _condition(found, node, branches) else "else_branch"]
-    if len(taken.output) != len(node.output):
-        raise _Undecided(f"{len(taken.output)} results of a branch for {len(node.output)} outputs")
-    nodes = list(graph.node)
-    spliced = _spliced(graph, node, taken)
-    del graph.node[:]
-    graph.node.extend([*nodes[:place], *spliced, *nodes[place + 1 :]])
-
-
-def _condition(found: Resolved, node: onnx.NodeProto, branches: Mapping[str, onnx.GraphProto]) -> bool:
-    """Which branch is taken."""
-    graph = found.model.graph
-    producer = {name: other for other in graph.node for name in other.output if name}
-    constants = {tensor.name: tensor for tensor in graph.initializer}
-    name, negated = node.input[0], False
-    for _ in range(len(graph.node) + 1):
-        source = producer.get(name)
-        if source is None or source.op_type not in PASSED_ON or not source.input:
-            break
-        negated ^= source.op_type == "Not"
-        name = source.input[0]
-    source = producer.get(name)
-    if source is not None and source.op_type == "Constant":
-        value = next((a for a in source.attribute if a.name in ("value", "value_int")), None)
-        if value is not None:
-            number = bool(value.i) if value.name == "value_int" else bool(numpy_helper.to_array(value.t).any())
-            return number != negated
-    if name in constants and constants[name].data_location != onnx.TensorProto.EXTERNAL:
-        return bool(numpy_helper.to_array(constants[name]).any()) != negated
-    inputs = {port.name for port in graph.input}
-    if name not in inputs:
-        raise _Undecided("its condition is computed from data")
-    if name not in found.bound:
-        counts = {key: len(_read(branch) & inputs - {name}) for key, branch in branches.items()}
-        if counts["then_branch"] == counts["else_branch"]:
-            raise _Undecided(f"both branches read the same inputs, so that {name} can't be bound")
-        found.bound[name] = (counts["then_branch"] > counts["else_branch"]) != negated
-    return found.bound[name] != negated
+    def spliced(self, node: onnx.NodeProto, branch: onnx.GraphProto) -> list[onnx.NodeProto]:
+        """The branch's nodes with names that are free outside and its results under the outputs' names."""
+        own = [name for other in branch.node for name in other.output if name]
+        own += [tensor.name for tensor in branch.initializer]
+        inside = set(own)
+        results = [value.name for value in branch.output]
+        renamed: dict[str, str] = {}
+        for result, output in zip(results, node.output, strict=True):
+            if result in inside and result not in renamed and output:
+                renamed[result] = output
+        for name in own:
+            if name not in renamed:
+                free, i = name, 1
+                while free in self.taken:
+                    free, i = f"{node.name or node.output[0]}/{name}#{i}", i + 1
+                renamed[name] = free
+                self.taken.add(free)
+        for tensor in branch.initializer:
+            kept = self.graph.initializer.add()
+            kept.CopyFrom(tensor)
+            kept.name = renamed[tensor.name]
+            self.constants[kept.name] = kept
+        for value in branch.value_info:
+            if value.name in renamed:
+                noted = self.graph.value_info.add()
+                noted.CopyFrom(value)
+                noted.name = renamed[value.name]
+        copies = [_renamed(other, renamed) for other in branch.node]
+        for result, output in zip(results, node.output, strict=True):
+            source = renamed.get(result, result)
+            if output and source != output:
+                copies.append(helper.make_node("Identity", [source], [output], f"{node.name}/{output}"))
+        return copies
 
 
 def _read(graph: onnx.GraphProto) -> set[str]:
@@ -114,41 +172,6 @@ def _read(graph: onnx.GraphProto) -> set[str]:
             if attribute.type == AttributeProto.GRAPH:
                 names |= _read(attribute.g)
     return names
-
-
-def _spliced(graph: onnx.GraphProto, node: onnx.NodeProto, branch: onnx.GraphProto) -> list[onnx.NodeProto]:
-    """The branch's nodes with names that are free outside and its results under the outputs' names."""
-    taken = {name for other in graph.node for name in other.output}
-    taken |= {tensor.name for tensor in graph.initializer} | {port.name for port in graph.input}
-    own = [name for other in branch.node for name in other.output if name]
-    own += [tensor.name for tensor in branch.initializer]
-    results = [value.name for value in branch.output]
-    renamed: dict[str, str] = {}
-    for result, output in zip(results, node.output, strict=True):
-        if result in own and result not in renamed and output:
-            renamed[result] = output
-    for name in own:
-        if name not in renamed:
-            free, i = name, 1
-            while free in taken:
-                free, i = f"{node.name}/{name}#{i}", i + 1
-            renamed[name] = free
-            taken.add(free)
-    for tensor in branch.initializer:
-        kept = graph.initializer.add()
-        kept.CopyFrom(tensor)
-        kept.name = renamed[tensor.name]
-    for value in branch.value_info:
-        if value.name in renamed:
-            noted = graph.value_info.add()
-            noted.CopyFrom(value)
-            noted.name = renamed[value.name]
-    copies = [_renamed(other, renamed) for other in branch.node]
-    for result, output in zip(results, node.output, strict=True):
-        source = renamed.get(result, result)
-        if output and source != output:
-            copies.append(helper.make_node("Identity", [source], [output], f"{node.name}/{output}"))
-    return copies
 
 
 def _renamed(node: onnx.NodeProto, names: Mapping[str, str]) -> onnx.NodeProto:

@@ -9,11 +9,11 @@ from importlib import import_module
 from typing import Any
 
 import numpy as np
-from onnx import defs
 
 from crossbank.compiler.frontend.dims import Roles
 from crossbank.compiler.frontend.graph import ABSENT, Graph, Node
 from crossbank.compiler.frontend.shapes import Shapes
+from crossbank.dialects.onnx import schema_of
 from crossbank.runtime.expr import ONE, ZERO, Expr
 
 TABLES = {"cos_cache": 2, "sin_cache": 2, "position_embedding": 2}
@@ -192,9 +192,8 @@ _RULES: Mapping[str, Callable[[_Positions, Node], Expr | None]] = {
 def _formal_inputs(domain: str, operator: str, version: int) -> tuple[str, ...]:
     """What an operator's schema calls its inputs."""
     if domain == "":
-        if not defs.has(operator, version, ""):
-            return ()
-        return tuple(formal.name for formal in defs.get_schema(operator, version, "").inputs)
+        schema = schema_of(operator, version)
+        return () if schema is None else tuple(formal.name for formal in schema.inputs)
     state: Any = import_module("onnxruntime.capi.onnxruntime_pybind11_state")
     for schema in state.get_all_operator_schema():
         if (schema.domain, schema.name) == (domain, operator):

@@ -28,6 +28,7 @@ from crossbank.compiler.frontend.graph import (
     Port,
     as_array,
 )
+from crossbank.compiler.frontend.rules.contracts import check_contract
 from crossbank.compiler.frontend.rules.elementwise import BROADCAST, COMPARE, SAME
 from crossbank.compiler.frontend.rules.reduction import REDUCE
 from crossbank.compiler.frontend.step import MAX_KNOWN, RULES, VALUES, Step, count
@@ -191,6 +192,7 @@ class Inference:
         return data
 
     def shapes(self, step: Step) -> list[Info]:
+        check_contract(step)
         known = RULES.get(step.node.key)
         if known is not None:
             return known(step)

@@ -21,25 +21,32 @@ def check_ports(code: Code, model: str) -> None:
             model,
             "export with fewer dynamic axes, or with one name for axes that are equal",
         )
-    samples = corners(code)
     for function in code.functions.values():
         for port in (*function.inputs, *function.outputs):
-            for dim in port.shape:
-                low = int(np.min(dim.evaluate(samples), initial=0))
-                if low < 0:
-                    raise ProgramError(
-                        "CB0115",
-                        f"dimension {dim} is {low} for some sizes of the inputs",
-                        f"{model}: {port.name}",
-                        "export with axes whose sizes fit each other",
-                    )
+            _check_sizes(code, port.shape, f"{model}: {port.name}")
 
 
-def check_equations(code: Code, equations: Sequence[str], model: str) -> None:
-    """ProgramError CB0113 for an equation "a = b" between shapes that import assumed and that some sizes refute.
+def _check_sizes(code: Code, shape: Sequence[Expr], where: str) -> None:
+    samples = corners(code)
+    for dim in shape:
+        low = int(np.min(dim.evaluate(samples), initial=0)) if dim.symbols <= samples.keys() else 0
+        if low < 0:
+            raise ProgramError(
+                "CB0115",
+                f"dimension {dim} is {low} for some sizes of the inputs",
+                where,
+                "export with axes whose sizes fit each other",
+            )
 
-    Only for a program that doesn't pass its check: others do without.
+
+def check_shapes(code: Code, equations: Sequence[str], model: str) -> None:
+    """What is wrong with the shapes of a model whose program doesn't pass its check.
+
+    ProgramError CB0115 for tensors of negative sizes, CB0113 for an equation "a = b" between shapes that import assumed
+    and that some sizes refute; programs that pass do without.
     """
+    for layout in code.layouts:
+        _check_sizes(code, layout.shape, model)
     samples = corners(code)
     for equation in equations:
         sides = [Expr.of(side) for side in equation.split(" = ")]

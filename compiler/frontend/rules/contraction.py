@@ -5,7 +5,9 @@ from __future__ import annotations
 from crossbank.compiler.frontend.graph import Info
 from crossbank.compiler.frontend.step import Outputs, Step, rule
 from crossbank.dialects.einsum import parse
-from crossbank.runtime.expr import ONE, Expr
+from crossbank.runtime.expr import ONE, Expr, ceildiv, product
+
+_NBITS = {"N": 0, "K": 0, "bits": 4, "block_size": 0}
 
 
 def matmul_shape(step: Step, a: tuple[Expr, ...], b: tuple[Expr, ...]) -> tuple[Expr, ...]:
@@ -44,6 +46,8 @@ def gemm(step: Step) -> Outputs:
     m, k = a[::-1] if step.attribute("transA", 0) else a
     inner, n = b[::-1] if step.attribute("transB", 0) else b
     step.expect(k, inner, "inner dimensions")
+    if step.has(2) and step.broadcast(step.shape(2), (m, n)) != step.broadcast((m, n)):
+        step.refuse(f"an addend of {' x '.join(map(str, step.shape(2)))} to a product of {m} x {n}")
     return [Info(step.dtype(0), (m, n))]
 
 
@@ -51,6 +55,8 @@ def gemm(step: Step) -> Outputs:
 def attention(step: Step) -> Outputs:
     """Attention-23 and later: 3-D inputs carry heads in the last axis, 4-D ones as (batch, heads, length, size)."""
     q, k, v = step.shape(0), step.shape(1), step.shape(2)
+    if not len(q) == len(k) == len(v) or len(q) not in (3, 4) or step.has(4) != step.has(5):
+        step.refuse("queries, keys and values of these dimensions aren't supported")
     past = step.shape(4)[2] if step.has(4) else Expr.of(0)
     dtype = step.dtype(0)
     if len(q) == 3:
@@ -63,6 +69,31 @@ def attention(step: Step) -> Outputs:
         head_count, kv, length, new, size, value_size = q[1], k[1], q[2], k[2], k[3], v[3]
         out = (q[0], head_count, length, value_size)
     total = past + new
+    for i, wanted in (
+        (1, (kv, new, size)),
+        (2, (kv, new, value_size)),
+        (4, (kv, past, size)),
+        (5, (kv, past, value_size)),
+    ):
+        if step.has(i):
+            given = step.shape(i)
+            if i < 4 and len(q) == 3:
+                given, wanted = given[:2], (q[0], new)
+            else:
+                wanted = (q[0], *wanted)
+            if len(given) != len(wanted):
+                step.refuse(f"input {i} has {len(given)} dimensions")
+            for a, b in zip(given, wanted, strict=True):
+                step.expect(a, b, f"input {i}")
+    if not (head_count.is_constant and kv.is_constant and kv.constant > 0 and not head_count.constant % kv.constant):
+        step.refuse(f"{head_count} query heads over {kv} key/value heads")
+    if step.has(3):
+        mask, scores = step.shape(3), (q[0], head_count, length, total)
+        if len(mask) > 4 or not mask:
+            step.refuse(f"a mask of {len(mask)} dimensions")
+        joined = step.broadcast(mask[:-1], scores[4 - len(mask) : -1])
+        for a, b in zip(joined, scores[4 - len(mask) : -1], strict=True):
+            step.expect(a, b, "mask and scores")
     return [
         Info(dtype, out),
         Info(step.dtype(1), (q[0], kv, total, size)),
@@ -89,6 +120,20 @@ def fused_matmul(step: Step) -> Outputs:
 
 @rule("com.microsoft:MatMulNBits")
 def matmul_nbits(step: Step) -> Outputs:
+    """Inputs: a, matrix [N, blocks, bytes of a block], scales, zero points, g_idx, bias."""
+    n, k, bits, block = (int(step.attribute(name, given)) for name, given in _NBITS.items())
+    if n < 1 or k < 1 or bits not in (2, 4, 8) or block < 8 // bits:
+        step.refuse(f"N {n}, K {k}, {bits} bits in blocks of {block}")
+    blocks = -(-k // block)
+    step.expect(step.shape(0)[-1], Expr.of(k), "K")
+    counts = (None, n * blocks * (block * bits // 8), n * blocks, None, None, n)
+    for i, count in enumerate(counts):
+        if count is not None and step.has(i):
+            step.expect(product(step.shape(i)), Expr.of(count), f"elements of input {i}")
+    if step.has(3):
+        packed = step.dtype(3) == "uint8"
+        count = n * (-(-blocks * bits // 8) if packed else blocks)
+        step.expect(product(step.shape(3)), Expr.of(count), "elements of the zero points")
     return [Info(step.dtype(0), (*step.shape(0)[:-1], Expr.of(step.attribute("N"))))]
 
 
@@ -110,7 +155,15 @@ def gather_block_quantized(step: Step) -> Outputs:
     data, indices = step.shape(0), step.shape(1)
     axis = step.axis(step.attribute("gather_axis", 0), len(data))
     last = step.axis(step.attribute("quantize_axis", 1), len(data))
-    packed = 8 // step.attribute("bits", 4) if step.dtype(0) == "uint8" else 1
+    bits, block = step.attribute("bits", 4), step.attribute("block_size", 128)
+    if bits not in (2, 4, 8) or block < 1:
+        step.refuse(f"{bits} bits in blocks of {block}")
+    packed = 8 // bits if step.dtype(0) == "uint8" else 1
+    for i in (2, 3):
+        if step.has(i) and len(step.shape(i)) != len(data):
+            step.refuse(f"input {i} has {len(step.shape(i))} dimensions, the data {len(data)}")
+    for i, (dim, scale) in enumerate(zip(data, step.shape(2), strict=True)):
+        step.expect(scale, ceildiv(dim * packed, block) if i == last else dim, f"scales along dimension {i}")
     shape = tuple(dim * packed if i == last else dim for i, dim in enumerate(data))
     return [Info(step.dtype(2), shape[:axis] + indices + shape[axis + 1 :])]
 
