@@ -88,7 +88,8 @@ def dimensions_of(code: Code, batch: int, new: int, past: IntArray) -> dict[str,
     return {name: found[name] for name in code.dimensions}
 
 
-def _check(code: Code, prompt: int, generate: int, batch: int) -> None:
+def check_sizes(code: Code, prompt: int, generate: int, batch: int) -> None:
+    """Hold sizes against what the program was compiled for; ProgramError CB0704, CB0705 or CB0706."""
     context, most = code.limits.get("context"), code.limits.get("max_batch")
     for name, value, least in (("prompt", prompt, 1), ("generate", generate, 0), ("batch", batch, 1)):
         if value < least or value != int(value):
@@ -110,6 +111,12 @@ def _check(code: Code, prompt: int, generate: int, batch: int) -> None:
         )
 
 
+def prefill_steps(code: Code, prompt: int) -> int:
+    """How many steps a prompt takes: 1, but where the model fixes the tokens of a step."""
+    _, tokens = fixed_sizes(code)
+    return 1 if tokens is None else -(-prompt // tokens)
+
+
 def generation_cost(
     code: Code,
     prompt: int,
@@ -124,10 +131,9 @@ def generation_cost(
     the prompt takes as many steps as it fills, and each further token one. `exact` follows every event (slow);
     `progress` hears the phase and the share of its steps that is done.
     """
-    _check(code, prompt, generate, batch)
+    check_sizes(code, prompt, generate, batch)
     coster = Coster(code)
-    _, tokens = fixed_sizes(code)
-    steps = 1 if tokens is None else -(-prompt // tokens)
+    steps = prefill_steps(code, prompt)
     wanted = {"prefill": (prompt, np.zeros(steps, np.int64))}
     if generate > 1:
         wanted["decode"] = (1, np.arange(prompt, prompt + generate - 1))

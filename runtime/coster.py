@@ -26,6 +26,8 @@ from crossbank.runtime.walk import Call, Loop, Node, Trees, follow
 
 Registers: TypeAlias = "dict[str, Value]"
 Key: TypeAlias = "tuple[str, str, int]"
+Listener: TypeAlias = "Callable[[str, str, str, int, int], None]"
+"""Hears engine, instruction, block, node slot and row of the block's call."""
 NODE_BITS = 16
 """A cost's node is `block number << NODE_BITS | node slot`."""
 NO_NODE = (1 << NODE_BITS) - 1
@@ -80,8 +82,18 @@ class Coster:
         self.units = {e.name: make_cost_unit(e) for e in code.engines.values()}
         self.numbers = {name: i for i, name in enumerate(code.blocks)}
 
-    def cost(self, function: str, dimensions: Mapping[str, IntArray], exact: bool = False) -> StepCosts:
-        """The cost of running `function` once per entry of the dimensions' arrays (steps,), each from rest."""
+    def cost(
+        self,
+        function: str,
+        dimensions: Mapping[str, IntArray],
+        exact: bool = False,
+        clock: Clock | None = None,
+        listener: Listener | None = None,
+    ) -> StepCosts:
+        """The cost of running `function` once per entry of the dimensions' arrays (steps,), each from rest.
+
+        `listener` hears of each instruction when it has been costed on `clock`: all of them only where `exact`.
+        """
         if function not in self.code.functions:
             raise ProgramError(
                 "CB0701", f"the program has no function {function!r}", help=f"it has {', '.join(self.code.functions)}"
@@ -93,7 +105,7 @@ class Coster:
             raise ProgramError(
                 "CB0702", f"{function} needs dimensions {', '.join(sorted(missing))}", help="give each a value"
             )
-        run = _Run(self, Clock(steps=steps), registers, exact)
+        run = _Run(self, clock or Clock(steps=steps), registers, exact, listener)
         run.block(self.code.functions[function].block)
         return run.result()
 
@@ -131,8 +143,13 @@ def _operand_registers(node: Decoded) -> frozenset[str]:
 class _Run:
     """One costing: the clock, the registers and the tokens under way."""
 
-    def __init__(self, coster: Coster, clock: Clock, registers: Registers, exact: bool) -> None:
+    def __init__(
+        self, coster: Coster, clock: Clock, registers: Registers, exact: bool, listener: Listener | None
+    ) -> None:
         self.coster, self.clock, self.registers, self.exact = coster, clock, registers, exact
+        self.listener = listener
+        self.within = ("", 0)
+        """The block being costed, and the row of the call."""
         self.tokens: dict[int, int] = {}
         """How often each token is signalled and not yet awaited; the moments are resources, for a trip may leave them
         to the next."""
@@ -142,6 +159,7 @@ class _Run:
     def block(self, name: str) -> None:
         """Cost all streams of a block, from its registers as they stand."""
         outer, self.number = self.number, self.coster.numbers[name] << NODE_BITS
+        self.within = (name, 0)
         self.streams(self.coster.trees.of(name))
         self.number = outer
 
@@ -173,6 +191,7 @@ class _Run:
         if not isinstance(first, int) or not isinstance(rows, int):
             raise ProgramError("CB0512", f"the rows of {call.name} depend on data", f"block {call.block}")
         outer, self.number = self.number, self.coster.numbers[call.block] << NODE_BITS
+        around = self.within
         row = first
         while row < first + rows:
             same = row + 1
@@ -182,11 +201,12 @@ class _Run:
             def once(i: int, start: int = row) -> None:
                 for name, value in zip(block.parameters, table.values[start + i], strict=True):
                     self.registers[name] = int(value)
+                self.within = (call.block, start + i)
                 self.streams(tree)
 
             self.repeat(same - row, once, varies=False)
             row = same
-        self.number = outer
+        self.number, self.within = outer, around
 
     def repeat(self, trips: Value, once: Callable[[int], None], varies: bool) -> None:
         """Run `once(i)` for i below `trips` (int or one value per step), extrapolating where trips repeat exactly."""
@@ -240,6 +260,8 @@ class _Run:
             clock.engine, clock.node = engine, self.number | node.node
             operands = SimpleNamespace(**{name: self._operand(v) for name, v in node.operands.items()})
             node.instruction.time(clock, operands, self.coster.units[engine])
+            if self.listener is not None:
+                self.listener(engine, node.name, self.within[0], node.node, self.within[1])
         return True
 
     def _operand(self, operand: object) -> object:

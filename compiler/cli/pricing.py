@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,6 +10,7 @@ import typer
 
 from crossbank.compiler.cli.printing import counted, put, put_json, quantity, share, size, table
 from crossbank.compiler.cli.progress import progress_bar
+from crossbank.compiler.files import check_folder, write_text
 from crossbank.runtime.program import ProgramError
 
 
@@ -31,6 +33,9 @@ def cost_command(
         bool, typer.Option("--refresh/--no-refresh", help="whether the memory refreshes, for traces")
     ] = True,
     exact: Annotated[bool, typer.Option("--exact", help="follow every event: slow, equal figures")] = False,
+    trace: Annotated[
+        Path | None, typer.Option(help="write every instruction's time to this JSON file, for Perfetto")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
     """Time, energy and area of a prompt and the tokens generated after it."""
@@ -45,8 +50,15 @@ def cost_command(
         raise typer.BadParameter(f"{by!r} is none of component, engine, node, phase", param_hint="--by")
     from crossbank.runtime.compiled import load
 
+    if trace is not None:
+        check_folder(trace)
     loaded = load(program)
     with progress_bar("cost") as update:
+        if trace is not None:
+            from crossbank.runtime.trace import generation_trace
+
+            document = generation_trace(loaded.code, prompt, generate, batch, progress=update)
+            write_text(trace, json.dumps(document) + "\n")
         cost = loaded.cost(prompt=prompt, generate=generate, batch=batch, exact=exact, progress=update)
     if as_json:
         put_json(cost.to_dict())
