@@ -315,7 +315,9 @@ class ArrayGroup:
         else:
             sigma = np.matmul(power, self._variance_rows) * variances
         np.sqrt(sigma, out=sigma)
-        sigma *= rng.standard_normal(sigma.shape, dtype=np.float32)
+        tiles, lanes, outputs = sigma.shape
+        # One vector after another, so that it makes no difference how many come at once.
+        sigma *= rng.standard_normal((lanes, tiles, outputs), dtype=np.float32).transpose(1, 0, 2)
         return sigma
 
     # Cells

@@ -51,8 +51,13 @@ class Unit:
             self.mode = MvmMode.NOISY if machine.noise else MvmMode.QUANTISED
         self.groups: dict[int, ArrayGroup] = {}
         self.registers: dict[int, NDArray[np.float32]] = {}
-        self.noise = stream(machine.seed, 0, (0, 0), Purpose.MVM)
-        """Fresh read noise of the session's MVMs, in the order in which they happen."""
+        self._noise: dict[int, np.random.Generator] = {}
+
+    def noise(self, array: int) -> np.random.Generator:
+        """Fresh read noise of a group's MVMs, one vector after another: a stream for each group."""
+        if array not in self._noise:
+            self._noise[array] = stream(self.machine.seed, array, (0, 0), Purpose.MVM)
+        return self._noise[array]
 
     def enter_lanes(self, lanes: int) -> None:
         """Each trip of a parallel loop finds its output registers undefined."""
@@ -147,7 +152,7 @@ def mvm(unit: Unit, o: Any) -> None:
         )
     if o.outputs != group.out_features:
         raise ProgramError("CB0560", f"the group at array {o.array} has {group.out_features} columns, not {o.outputs}")
-    unit.registers[o.array] = group.mvm(x, unit.mode, unit.noise, partials=True)
+    unit.registers[o.array] = group.mvm(x, unit.mode, unit.noise(o.array), partials=True)
 
 
 def read_out(unit: Unit, o: Any) -> None:
