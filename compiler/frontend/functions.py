@@ -1,16 +1,21 @@
-"""A model's own functions, inlined; those that call each other without end, or come to too many nodes, refused."""
+"""Functions of a model, and of operators that ONNX defines by others, inlined; endless and huge ones refused."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import onnx
 from onnx import checker
 
+from crossbank.compiler.frontend import rules as _rules
 from crossbank.compiler.frontend.errors import ATTRIBUTE, CYCLE, TOO_LARGE, FrontendError
+from crossbank.compiler.frontend.step import RULES
 from crossbank.compiler.frontend.wire import MAX_NODES
+from crossbank.dialects.onnx import schema_of
 
+assert _rules.__all__
 MAX_DEPTH = 100
 """Functions within functions."""
 Key = tuple[str, str, str]
@@ -35,6 +40,42 @@ def inlined(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
         text = str(error).strip().splitlines()[0][:300]
         help = "export the model without functions"
         raise FrontendError(ATTRIBUTE, f"its functions can't be inlined: {text}", str(path), help) from error
+
+
+def spelt_out(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
+    """The model with operators that have no rule of their own as the functions that their ONNX schemas state."""
+    versions = {entry.domain: entry.version for entry in model.opset_import}
+    version = versions.get("", versions.get("ai.onnx", 1))
+    named = {node.op_type for node in model.graph.node if node.domain in ("", "ai.onnx")} - RULES.keys()
+    schemas = {name: schema_of(name, version) for name in sorted(named)}
+    found = [name for name, schema in schemas.items() if _has_body(schema)]
+    if not found:
+        return model
+    from onnx.inliner import inline_selected_functions
+
+    whole = onnx.ModelProto()
+    whole.CopyFrom(model)
+    for node in whole.graph.node:
+        if node.op_type in found and node.domain in ("", "ai.onnx"):
+            _give_defaults(node, schemas[node.op_type])
+    try:
+        return inline_selected_functions(whole, [("", name) for name in found], inline_schema_functions=True)
+    except (checker.ValidationError, RuntimeError, ValueError) as error:
+        text = str(error).strip().splitlines()[0][:300]
+        help = "export with other operators"
+        raise FrontendError(ATTRIBUTE, f"{found[0]} can't be spelt out: {text}", str(path), help) from error
+
+
+def _give_defaults(node: onnx.NodeProto, schema: Any) -> None:
+    """Write out the attributes that a node leaves to its schema: a body refers to them by name."""
+    given = {attribute.name for attribute in node.attribute}
+    for name, attribute in schema.attributes.items():
+        if name not in given and attribute.default_value.name:
+            node.attribute.append(attribute.default_value)
+
+
+def _has_body(schema: Any) -> bool:
+    return schema is not None and (schema.has_function or schema.has_context_dependent_function)
 
 
 def _sizes(model: onnx.ModelProto, path: Path) -> Mapping[Key, int]:

@@ -35,7 +35,7 @@ from crossbank.compiler.frontend.errors import (
     UNSAFE_PATH,
     FrontendError,
 )
-from crossbank.compiler.frontend.functions import inlined
+from crossbank.compiler.frontend.functions import inlined, spelt_out
 from crossbank.compiler.frontend.graph import ABSENT, MAX_DIM, MAX_ELEMENTS, Graph, Node, Port
 from crossbank.compiler.frontend.loops import unrolled
 from crossbank.compiler.frontend.parameters import weight_inputs, with_parameters
@@ -64,7 +64,7 @@ def load(path: Path, weights: Weights = "auto") -> Graph:
     except DecodeError as error:
         raise FrontendError(NOT_ONNX, "not an ONNX file", str(path), "give the path of an .onnx file") from error
     found = resolved(unrolled(inlined(model, path), path), path)
-    model = with_parameters(unrolled(found.model, path), path, weights == "shape-only")
+    model = with_parameters(spelt_out(unrolled(found.model, path), path), path, weights == "shape-only")
     graph = _Loader(path, model, weights, found.undecided).graph()
     graph.bound, graph.weight_inputs = found.bound, weight_inputs(model.graph)
     return graph

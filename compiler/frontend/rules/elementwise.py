@@ -65,8 +65,6 @@ SAME = [
     "Scatter",
     "BitwiseNot",
     "LpNormalization",
-    "MeanVarianceNormalization",
-    "Shrink",
     "Bernoulli",
     "RotaryEmbedding",
     "InstanceNormalization",
