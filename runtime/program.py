@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from crossbank.runtime.expr import Bounds, Expr
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 SPACE_SHIFT = 44
 OFFSET_MASK = (1 << SPACE_SHIFT) - 1
 """A byte address is `space number << SPACE_SHIFT | offset`."""

@@ -46,6 +46,7 @@ SUFFIX = ".cbk"
 ALIGNMENT = 64
 MAX_MANIFEST_BYTES = 256 << 20
 SAMPLES, SAMPLE_BYTES = 16, 64 << 10
+WHOLE_BYTES = 1 << 28
 """How much of a weights file its fingerprint covers."""
 _SAFETENSORS = {
     "float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16", "int64": "I64", "int32": "I32",
@@ -98,6 +99,8 @@ class _Constant(msgspec.Struct, forbid_unknown_fields=True):
     offset: int = 0
     length: int = 0
     present: bool = True
+    digest: str | None = None
+    """SHA-256 of the bytes of a tensor in this file."""
 
 
 class _State(msgspec.Struct, forbid_unknown_fields=True):
@@ -177,15 +180,19 @@ def _constants(code: Code, tensors: TensorStore, folder: Path) -> dict[str, _Con
         if isinstance(data, FileRange) and not _is_embedded(data):
             entry.file = os.path.relpath(data.path.resolve(), folder)
             entry.offset, entry.length = data.offset, data.length
+        elif data is not None:
+            entry.digest = hashlib.sha256(stored(tensors.load(name))).hexdigest()
         found[name] = entry
     return found
 
 
 def _fingerprint(path: Path) -> _File:
-    """Size of a weights file, and SHA-256 over samples of it: enough to tell that it is the file compiled from."""
+    """Size of a weights file, and SHA-256 of it, or of samples where it is large."""
     size = path.stat().st_size
     hashed = hashlib.sha256()
     with path.open("rb") as file:
+        if size <= WHOLE_BYTES:
+            return _File(size, hashlib.file_digest(file, "sha256").hexdigest())
         for i in range(SAMPLES):
             file.seek(max(size - SAMPLE_BYTES, 0) * i // (SAMPLES - 1))
             hashed.update(file.read(SAMPLE_BYTES))
@@ -341,6 +348,24 @@ def _check_group(system: dict[str, Any]) -> None:
             raise ValueError(f"the system's {name} is {value!r}")
 
 
+def _check_names(manifest: _Manifest) -> None:
+    """The model's inputs and outputs in its order: texts, and among them those of the entry points."""
+    functions = [
+        manifest.functions[name] for name in ("main", "import_cache", "export_cache") if name in manifest.functions
+    ]
+    for key, names in (
+        ("input_names", {port.name for found in functions for port in found.inputs}),
+        ("output_names", {port.name for found in functions for port in found.outputs}),
+    ):
+        listed = manifest.summary.get(key)
+        if listed is None:
+            continue
+        if not isinstance(listed, list) or not all(isinstance(name, str) for name in cast("list[object]", listed)):
+            raise ValueError(f"the summary's {key} are no texts")
+        if missing := names - set(cast("list[str]", listed)):
+            raise ValueError(f"the summary's {key} lack {min(missing)}")
+
+
 def _array(
     archive: zipfile.ZipFile, name: str, hashes: dict[str, str], dtype: np.dtype[Any], rank: int
 ) -> NDArray[Any]:
@@ -378,6 +403,7 @@ def _read(path: Path, archive: zipfile.ZipFile) -> tuple[Code, TensorStore]:
                 "compile the model again",
             )
     _check_group(m.system)
+    _check_names(m)
     blocks: dict[str, Block] = {}
     for i, (name, block) in enumerate(m.blocks.items()):
         streams = {
@@ -470,7 +496,9 @@ def _tensors(path: Path, archive: zipfile.ZipFile, manifest: _Manifest) -> Tenso
             begin, end = (int(x) for x in header[name]["data_offsets"])
             if begin < 0 or data_start + end > size:
                 raise ValueError(f"weight {name} lies outside the file")
-            place = FileRange(path.resolve(), data_start + begin, end - begin)
+            if constant.digest is None:
+                raise ValueError(f"nothing says what weight {name} was")
+            place = FileRange(path.resolve(), data_start + begin, end - begin, constant.digest)
         if place is not None and place.offset < 0:
             raise ValueError(f"weight {name} lies at byte {place.offset}")
         if place is not None and place.length != expected:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,11 +19,12 @@ from crossbank.runtime.program import ProgramError
 
 @dataclass(frozen=True)
 class FileRange:
-    """Bytes of a file: `length` bytes from `offset` of `path`."""
+    """Bytes of a file: `length` bytes from `offset` of `path`, whose SHA-256 is `digest` where it is known."""
 
     path: Path
     offset: int
     length: int
+    digest: str | None = None
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class TensorStore:
 
     def __init__(self) -> None:
         self._entries: dict[str, TensorEntry] = {}
+        self._checked: set[str] = set()
 
     def add(self, name: str, data: NDArray[Any]) -> str:
         """Keep an array under a name (made unique if taken); returns the name used."""
@@ -94,7 +97,10 @@ class TensorStore:
         return self._entries[name]
 
     def load(self, name: str) -> NDArray[Any]:
-        """The values of a tensor, read-only where mapped; ProgramError CB0401 if the model is shape-only."""
+        """The values of a tensor, read-only where mapped.
+
+        ProgramError CB0401 if the model is shape-only, CB0502 if its bytes are not those that were written.
+        """
         entry = self._entries[name]
         if entry.data is None:
             raise ProgramError(
@@ -103,7 +109,15 @@ class TensorStore:
                 help="compile again where the model's external data files are present",
             )
         if isinstance(entry.data, FileRange):
-            return _values(_mapped(entry.data.path)[entry.data.offset :][: entry.data.length], entry)
+            found = _mapped(entry.data.path)[entry.data.offset :][: entry.data.length]
+            if entry.data.digest is not None and name not in self._checked:
+                if hashlib.sha256(found).hexdigest() != entry.data.digest:
+                    raise ProgramError(
+                        "CB0502", f"not a usable program: weight {name} does not match its hash",
+                        str(entry.data.path), "compile the model again",
+                    )  # fmt: skip
+                self._checked.add(name)
+            return _values(found, entry)
         return entry.data
 
 

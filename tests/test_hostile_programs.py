@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 import crossbank as package
 from crossbank import ProgramError
+from crossbank.runtime.tensors import FileRange
 from tests import hostile
 from tests.command_line import crossbank
 from tests.test_bad_input import refused
@@ -79,6 +80,31 @@ def test_any_byte_flipped(small: Path, tmp_path: Path, data: st.DataObject) -> N
         usable(path)
     except ProgramError as error:
         assert error.code in ("CB0502", "CB0503", "CB0506", "CB0402"), error
+
+
+def test_every_damaged_weight_is_noticed(tmp_path: Path) -> None:
+    """Bytes of weights, in the program and in the model's file, one at a time."""
+    model = tmp_path / "model.onnx"
+    model.write_bytes(SMALL.read_bytes())
+    path = tmp_path / "a.cbk"
+    package.compile(model, "hermes", context=16, max_batch=2, quiet=True).save(path)
+    rng = np.random.default_rng(0)
+    tensors = package.load(path).tensors
+    ranges = [entry.data for entry in map(tensors.entry, tensors) if isinstance(entry.data, FileRange)]
+    places = [found.offset + int(rng.integers(found.length)) for found in ranges if found.path == path.resolve()]
+    assert places
+    content = path.read_bytes()
+    for place in places:
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        with pytest.raises(ProgramError, match=r"CB0502.*does not match its hash"):
+            usable(path)
+    path.write_bytes(content)
+    usable(path)
+    whole = model.read_bytes()
+    for place in rng.integers(len(whole) // 2, len(whole), 5):
+        model.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(ProgramError, match="CB0506"):
+            usable(path)
 
 
 STRANGE: list[Any] = [
@@ -176,3 +202,19 @@ def test_other_peoples_files_are_no_weights(parts: hostile.Members, tmp_path: Pa
 
     with pytest.raises(ProgramError, match="CB0502"):
         package.load(hostile.write(Path("a.bin"), hostile.with_manifest(parts, steal)))
+
+
+@pytest.mark.parametrize("key", ["input_names", "output_names"])
+@pytest.mark.parametrize("names", [[[]], [[[]]], "x", 7, [], ["logits"], {"a": 1}])
+def test_names_that_are_none(parts: hostile.Members, key: str, names: object) -> None:
+    changed = hostile.with_manifest(parts, lambda found: hostile.put(found, ("summary", key), names))
+    with pytest.raises(ProgramError, match="CB0502"):
+        package.load(hostile.write(Path("a.bin"), changed))
+
+
+@pytest.mark.parametrize("number", ["x", [[]], 10**30, -1, None, True])
+def test_numbers_of_an_engine_that_are_none(parts: hostile.Members, number: object) -> None:
+    place = ("engines", "simd", "config", "energy", "startup_pj")
+    changed = hostile.with_manifest(parts, lambda found: hostile.put(found, place, number))
+    with pytest.raises(ProgramError, match=r"CB0207.*startup_pj"):
+        package.load(hostile.write(Path("a.bin"), changed)).cost(3, 2)
