@@ -33,11 +33,14 @@ class Share:
 
 @dataclass(frozen=True)
 class Cost:
-    """What `prompt` tokens and `generate` new ones cost; rates are None where time is 0.
+    """What `prompt` tokens and `generate` new ones cost; rates are None where time is 0 or no
+    token is generated.
 
     `breakdown` has the keys phase, engine, component and node, each a mapping of names to {time_s, energy_j} that adds
-    up to the total, and `busy` with each engine's {busy_s, idle_s}. `assumed` is the part of each total that rests on
-    numbers of the system file that are marked assumed. `macs` are multiply-accumulates executed.
+    up to the total, and `busy` with each engine's {busy_s, idle_s, work_s}: time of the critical path in it and
+    elsewhere, and the durations of all that it does, units that work side by side added up. `assumed` is the part of
+    each total that rests on numbers of the system file that are marked assumed. `macs` are multiply-accumulates
+    executed.
     """
 
     prompt: int
@@ -47,7 +50,7 @@ class Cost:
     tpot_s: float
     tokens_per_s: float | None
     energy_j: float
-    energy_per_token_j: float
+    energy_per_token_j: float | None
     area_mm2: float | None
     memory_bytes: int
     macs: float
@@ -212,7 +215,7 @@ def _total(values: Mapping[Any, FloatArray | IntArray], key: Any, scale: float) 
 
 def _summarise(code: Code, prompt: int, generate: int, batch: int, phases: Mapping[str, StepCosts]) -> Cost:
     views = {name: defaultdict[str, Share](Share) for name in ("phase", "engine", "component", "node")}
-    busy: defaultdict[str, float] = defaultdict(float)
+    work: defaultdict[str, float] = defaultdict(float)
     counters: defaultdict[str, float] = defaultdict(float)
     assumed = Share()
     static_w = _static_power_w(code)
@@ -246,7 +249,7 @@ def _summarise(code: Code, prompt: int, generate: int, batch: int, phases: Mappi
             ):
                 views[view][name] += share
         for (engine, _), value in steps.busy_ps.items():
-            busy[engine] += float(value.sum()) * PS
+            work[engine] += float(value.sum()) * PS
         for name, value in steps.counters.items():
             counters[name] += float(value.sum())
     time_s = times["prefill"] + times["decode"]
@@ -260,17 +263,19 @@ def _summarise(code: Code, prompt: int, generate: int, batch: int, phases: Mappi
         for view, shares in views.items()
     }
     breakdown["busy"] = {
-        engine: {"busy_s": min(used, time_s), "idle_s": max(time_s - used, 0.0)} for engine, used in busy.items()
+        engine: {"busy_s": (on_path := views["engine"][engine].time_s), "idle_s": time_s - on_path, "work_s": done}
+        for engine, done in work.items()
     }
+    tokens = batch * generate
     return Cost(
         prompt=prompt,
         generate=generate,
         batch=batch,
         ttft_s=times["prefill"],
         tpot_s=tpot_s,
-        tokens_per_s=batch * generate / time_s if time_s else None,
+        tokens_per_s=tokens / time_s if time_s and tokens else None,
         energy_j=energy_j,
-        energy_per_token_j=energy_j / max(batch * generate, 1),
+        energy_per_token_j=energy_j / tokens if tokens else None,
         area_mm2=float(area) * _groups(code) if area is not None else None,
         memory_bytes=sum(s.used_bytes for s in code.spaces.values() if s.kind == "memory"),
         macs=counters.get("macs", 0.0),

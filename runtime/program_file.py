@@ -181,7 +181,7 @@ def _constants(code: Code, tensors: TensorStore, folder: Path) -> dict[str, _Con
             entry.file = os.path.relpath(data.path.resolve(), folder)
             entry.offset, entry.length = data.offset, data.length
         elif data is not None:
-            entry.digest = hashlib.sha256(stored(tensors.load(name))).hexdigest()
+            entry.digest = hashlib.sha256(stored(tensors.load(name)).data).hexdigest()
         found[name] = entry
     return found
 

@@ -111,7 +111,7 @@ class TensorStore:
         if isinstance(entry.data, FileRange):
             found = _mapped(entry.data.path)[entry.data.offset :][: entry.data.length]
             if entry.data.digest is not None and name not in self._checked:
-                if hashlib.sha256(found).hexdigest() != entry.data.digest:
+                if hashlib.sha256(found.data).hexdigest() != entry.data.digest:
                     raise ProgramError(
                         "CB0502", f"not a usable program: weight {name} does not match its hash",
                         str(entry.data.path), "compile the model again",

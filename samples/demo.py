@@ -70,7 +70,7 @@ def main() -> None:
                 "-" if free else quantity(cost.ttft_s, "s"),
                 "-" if free else quantity(cost.tpot_s, "s"),
                 "-" if cost.tokens_per_s is None else f"{cost.tokens_per_s:.3g}",
-                "-" if free else quantity(cost.energy_per_token_j, "J"),
+                "-" if free or cost.energy_per_token_j is None else quantity(cost.energy_per_token_j, "J"),
                 "-" if cost.area_mm2 is None else f"{cost.area_mm2:.0f} mm2",
                 "-" if free else share(cost.assumed["energy_share"]),
             )

@@ -79,7 +79,8 @@ def cost_text(cost: dict[str, Any], by: str, top: int) -> str:
         f"tokens per second      {'-' if cost['tokens_per_s'] is None else format(cost['tokens_per_s'], '.4g')}",
         f"time, all              {quantity(cost['time_s'], 's')}   {share(assumed['time_share'])} {resting}",
         f"energy                 {quantity(cost['energy_j'], 'J')}   {share(assumed['energy_share'])} {resting}",
-        f"energy per token       {quantity(cost['energy_per_token_j'], 'J')}",
+        "energy per token       "
+        + ("-" if cost["energy_per_token_j"] is None else quantity(cost["energy_per_token_j"], "J")),
         f"area                   {'-' if cost['area_mm2'] is None else format(cost['area_mm2'], '.0f') + ' mm2'}"
         + ("   assumed" if assumed["area"] and cost["area_mm2"] is not None else ""),
         f"working memory         {size(cost['memory_bytes'])}",
@@ -100,7 +101,10 @@ def cost_text(cost: dict[str, Any], by: str, top: int) -> str:
         if len(parts) > top:
             lines.append(f"… and {len(parts) - top} more (--top)")
     for engine, part in cost["breakdown"]["busy"].items():
-        lines.append(f"{engine}: busy {quantity(part['busy_s'], 's')}, idle {quantity(part['idle_s'], 's')}")
+        lines.append(
+            f"{engine}: on the critical path {quantity(part['busy_s'], 's')}, idle {quantity(part['idle_s'], 's')}; "
+            f"works {quantity(part['work_s'], 's')} in all its units"
+        )
     return "\n".join(lines)
 
 

@@ -45,8 +45,11 @@ def test_static_power_and_area_count_every_chip() -> None:
 
 def test_busy_and_idle_make_up_the_time() -> None:
     found = cost()
-    for part in found.breakdown["busy"].values():
+    for engine, part in found.breakdown["busy"].items():
         assert part["busy_s"] + part["idle_s"] == pytest.approx(found.time_s)
+        others = sum(share["time_s"] for name, share in found.breakdown["engine"].items() if name != engine)
+        assert part["idle_s"] == pytest.approx(others)
+        assert part["work_s"] >= part["busy_s"] * (1 - 1e-9)
 
 
 def test_what_rests_on_assumptions_is_told_apart() -> None:
@@ -65,6 +68,12 @@ def test_rates_follow_from_time() -> None:
     assert found.tokens_per_s == pytest.approx(2 * GENERATE / found.time_s)
     assert found.energy_per_token_j == pytest.approx(found.energy_j / (2 * GENERATE))
     assert cost(generate=1).tpot_s == 0
+
+
+def test_without_new_tokens_there_are_no_rates() -> None:
+    found = cost(generate=0)
+    assert (found.tokens_per_s, found.energy_per_token_j) == (None, None)
+    assert found.energy_j > 0
 
 
 @pytest.mark.parametrize(

@@ -142,7 +142,7 @@ COST = {
             "arrays: adc": {"time_s": 0.0, "energy_j": 2e-3},
             "vector: compute": {"time_s": 8.25e-4, "energy_j": 1e-3},
         },
-        "busy": {"arrays": {"busy_s": 2e-3, "idle_s": 8.25e-4}},
+        "busy": {"arrays": {"busy_s": 2e-3, "idle_s": 8.25e-4, "work_s": 2.5e-3}},
     },
 }  # fmt: skip
 
