@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-from onnx import checker
+from onnx import checker, shape_inference
 
 from crossbank.compiler.frontend import rules as _rules
 from crossbank.compiler.frontend.errors import ATTRIBUTE, CYCLE, TOO_LARGE, FrontendError
@@ -36,7 +36,7 @@ def inlined(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
         )  # fmt: skip
     try:
         return inline_local_functions(model)
-    except (checker.ValidationError, RuntimeError, ValueError) as error:
+    except (checker.ValidationError, shape_inference.InferenceError, RuntimeError, ValueError) as error:
         text = str(error).strip().splitlines()[0][:300]
         help = "export the model without functions"
         raise FrontendError(ATTRIBUTE, f"its functions can't be inlined: {text}", str(path), help) from error
@@ -60,7 +60,7 @@ def spelt_out(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
             _give_defaults(node, schemas[node.op_type])
     try:
         return inline_selected_functions(whole, [("", name) for name in found], inline_schema_functions=True)
-    except (checker.ValidationError, RuntimeError, ValueError) as error:
+    except (checker.ValidationError, shape_inference.InferenceError, RuntimeError, ValueError) as error:
         text = str(error).strip().splitlines()[0][:300]
         help = "export with other operators"
         raise FrontendError(ATTRIBUTE, f"{found[0]} can't be spelt out: {text}", str(path), help) from error
@@ -70,7 +70,7 @@ def _give_defaults(node: onnx.NodeProto, schema: Any) -> None:
     """Write out the attributes that a node leaves to its schema: a body refers to them by name."""
     given = {attribute.name for attribute in node.attribute}
     for name, attribute in schema.attributes.items():
-        if name not in given and attribute.default_value.name:
+        if name not in given and attribute.default_value.type:
             node.attribute.append(attribute.default_value)
 
 
