@@ -1,4 +1,4 @@
-"""Writes the pages that are made from the code: docs/instructions.md and docs/passes.md.
+"""Writes the pages that are made from the code: docs/instructions.md, docs/operators.md and docs/passes.md.
 
     python docs/pages.py
 
@@ -7,18 +7,36 @@ tests/test_docs.py holds the committed pages to what this gives.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields
+from functools import cache
 from inspect import cleandoc
 from pathlib import Path
+from typing import Any
 
 from xdsl.passes import ModulePass
 
+from crossbank.backends.matrix.lower import HANDLERS as MATRIX
+from crossbank.backends.simd.lower import HANDLERS as SIMD
+from crossbank.compiler.frontend import rules as _rules
+from crossbank.compiler.frontend.step import RULES, VALUES
 from crossbank.compiler.phases import PHASES, passes_of
+from crossbank.dialects.onnx import schemas
+from crossbank.passes.raising import decompose_fused, mixture, raise_quantised
 from crossbank.runtime.assembly.reference import reference_page
 from crossbank.runtime.registry import instruction_set
 
 SETS = ("core", "xbar", "pim", "matrix", "simd", "host")
 HERE = Path(__file__).parent
+assert _rules.__all__
+TYPES = {
+    "floats": "float float16 bfloat16 double",
+    "8-bit floats": "float8e4m3fn float8e4m3fnuz float8e5m2 float8e5m2fnuz",
+    "integers": "int8 int16 int32 int64 uint8 uint16 uint32 uint64",
+    "4-bit integers": "int4 uint4",
+    "2-bit integers": "int2 uint2",
+    "bool": "bool",
+}
 PHASE_TEXTS = {
     "import": "Read the ONNX file: `onnx` operations over tensors with named dimensions, located at their nodes. Shape "
     "arithmetic is resolved to expressions, constants are folded, equal layers found on the graph become one function.",
@@ -164,8 +182,74 @@ def _plain(line: str) -> str:
     return line.replace("`", "").strip() if line.startswith(" ") else line.replace("`", "")
 
 
+def operators_page() -> str:
+    """The page of all operators: versions, element types, and what runs them."""
+    lines = [
+        "# Operators",
+        "",
+        "<!-- made by docs/pages.py: change the code, not this page -->",
+        "",
+        "Every operator that a model may contain, from the tables that the compiler uses. *Since* lists the opset "
+        "versions at which the operator changed, all of which are taken; *types* are the element types that its latest "
+        "schema allows and the runtime has numbers for. Without a name in the last column an operator runs only where "
+        "its result is known at compile time, or on a `host` engine, which the summary reports. An operator of ai.onnx "
+        "that is not listed is spelt out by the function that its ONNX schema states, or refused by name.",
+        "",
+        "## ai.onnx",
+        "",
+        "| operator | since | types | runs as |",
+        "|---|---|---|---|",
+    ]
+    names = {name for name in (*RULES, *VALUES, *_runs()) if not name.startswith("llm.")}
+    for name in sorted(name for name in names if ":" not in name):
+        versions = schemas().get(name, ())
+        since = ", ".join(str(schema.since_version) for schema in versions) or "-"
+        lines.append(f"| {name} | {since} | {_types(versions)} | {_runs().get(name, '')} |")
+    lines += ["", "## com.microsoft", "", "| operator | runs as |", "|---|---|"]
+    for name in sorted(name for name in names if ":" in name):
+        lines.append(f"| {name.partition(':')[2]} | {_runs().get(name, '')} |")
+    return "\n".join(lines) + "\n"
+
+
+@cache
+def _runs() -> dict[str, str]:
+    """What each operator becomes, by the tables of the families and of the passes that spell it out."""
+    found: dict[str, list[str]] = {}
+    for text, table in (
+        ("its parts (`decompose-fused`)", decompose_fused.RULES),
+        ("its parts (`raise-experts`)", mixture.RULES),
+        (
+            "`llm.linear` or its parts (`raise-quantised`)",
+            raise_quantised.PACKED | raise_quantised.RULES,
+        ),
+        ("`matrix`", MATRIX),
+        ("`simd`", SIMD),
+    ):
+        for name in table:
+            found.setdefault(name, []).append(text)
+    return {name: ", ".join(texts) for name, texts in found.items()}
+
+
+def _types(versions: Sequence[Any]) -> str:
+    """The element types of an operator's inputs, in families: all floats as `floats`, and so on."""
+    if not versions:
+        return "floats"
+    schema = versions[-1]
+    allowed = {text for formal in (schema.inputs or schema.outputs) for text in formal.types}
+    kinds = {name: {f"tensor({kind})" for kind in group.split()} & allowed for name, group in TYPES.items()}
+    parts: list[str] = []
+    for name, group in TYPES.items():
+        whole = {f"tensor({kind})" for kind in group.split()}
+        if kinds[name] == whole:
+            parts.append(name)
+        else:
+            parts += sorted(kind[len("tensor(") : -1] for kind in kinds[name])
+    return ", ".join(parts)
+
+
 def main() -> None:
-    """Write both pages."""
+    """Write all pages."""
+    (HERE / "operators.md").write_text(operators_page(), encoding="utf-8")
     (HERE / "instructions.md").write_text(instructions_page(), encoding="utf-8")
     (HERE / "passes.md").write_text(passes_page(), encoding="utf-8")
 

@@ -28,7 +28,7 @@ def blocks(page: Path, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), flags=re.DOTALL | re.MULTILINE)
 
 
-@pytest.mark.parametrize("page", ["instructions", "passes"])
+@pytest.mark.parametrize("page", ["instructions", "operators", "passes"])
 def test_pages_made_from_the_code_are_current(page: str) -> None:
     make: Any = run_path(str(ROOT / "docs" / "pages.py"))[f"{page}_page"]
     assert (ROOT / "docs" / f"{page}.md").read_text() == make(), "python docs/pages.py writes it anew"
