@@ -61,6 +61,8 @@ class Compilation:
     phases: dict[str, float] = field(default_factory=dict[str, float])
     live_ops_max: int = 0
     _dumped: int = 0
+    _text: str = ""
+    """What was dumped last: the IR before the next pass."""
 
     @contextmanager
     def phase(self, name: str) -> Generator[None]:
@@ -74,14 +76,13 @@ class Compilation:
     def run_passes(self, module: ModuleOp, phase: str) -> None:
         """Run the passes of one phase, verifying after each and dumping where asked."""
         for item in passes_of(phase):
-            before = print_module(module) if self.dump_folder else ""
             with guarded(f"{phase}, pass {item.name}", module):
                 item.apply(self.ctx, module)
                 module.verify()
             self.count(module, item.name)
             if self.dump_folder:
                 text = print_module(module)
-                self.dump(f"{phase}.{item.name}" + ("" if text != before else ".unchanged"), text)
+                self.dump(f"{phase}.{item.name}" + ("" if text != self._text else ".unchanged"), text)
 
     def count(self, module: ModuleOp, where: str) -> None:
         """Keep the largest number of live operations; the size rule of the design is an error, not a hope."""
@@ -96,10 +97,13 @@ class Compilation:
             )
 
     def dump(self, name: str, text: str) -> None:
-        """Write one numbered file of IR."""
+        """Write one numbered file of IR; the first takes the files of an earlier dump away, lest they are mixed up."""
         assert self.dump_folder is not None
         try:
             self.dump_folder.mkdir(parents=True, exist_ok=True)
+            for old in self.dump_folder.glob("[0-9][0-9].*.mlir") if not self._dumped else ():
+                if old.name.split(".")[1] in PHASES:
+                    old.unlink()
             (self.dump_folder / f"{self._dumped:02d}.{name}.mlir").write_text(text, encoding="utf-8")
             self.ctx.save_tables(self.dump_folder)
         except OSError as error:
@@ -107,6 +111,7 @@ class Compilation:
                 "CB0501", f"can't write IR: {error.strerror}", str(self.dump_folder), "give another --dump-ir"
             ) from error
         self._dumped += 1
+        self._text = text
 
 
 @contextmanager

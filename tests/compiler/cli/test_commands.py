@@ -191,13 +191,23 @@ def test_dumps_parse_back_and_resume_to_the_same_bytes() -> None:
     files = sorted(Path("ir").glob("*.mlir"))
     assert [int(file.name[:2]) for file in files] == list(range(len(files)))
     assert any(file.name.endswith(".unchanged.mlir") for file in files)
-    for file in files[2::12]:
+    for file in files[2::24]:
         assert crossbank("opt", file, "-t", "hermes").out == file.read_text()
     last = [file for file in files if ".raise." in file.name][-1]
     for resumed in ((*calibrated, "--from", last), (*arguments, "--from", "schedule", "--dump-ir", "ir")):
         assert crossbank(*resumed, "-o", "again.cbk").code == 0
         assert Path("again.cbk").read_bytes() == Path("whole.cbk").read_bytes(), resumed
     assert "error[CB0803]" in crossbank(*calibrated, "--from", "schedule", "--dump-ir", "ir").err
+
+
+def test_a_dump_replaces_an_earlier_one() -> None:
+    """And no other files of the folder."""
+    Path("ir").mkdir()
+    for name in ("01.raise.eliminate-dead.mlir", "99.schedule.old.unchanged.mlir", "10.mine.mlir", "notes.mlir"):
+        (Path("ir") / name).write_text("old")
+    done = crossbank("compile", MODEL, "--context", 16, "--dump-ir", "ir", "--stop-after", "import")
+    assert done.code == 0
+    assert {path.name for path in Path("ir").glob("*.mlir")} == {"00.import.mlir", "10.mine.mlir", "notes.mlir"}
 
 
 def test_stop_after_and_from() -> None:
