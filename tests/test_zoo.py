@@ -44,9 +44,12 @@ def quantises_activations(node: onnx.NodeProto) -> bool:
 
 
 def bar(model: onnx.ModelProto, dtype: np.dtype[Any]) -> float:
-    """The largest relative difference that an output may have."""
-    if dtype.name in ("float16", "bfloat16"):
-        return HALF if dtype.name == "float16" else BFLOAT
+    """The largest relative difference that an output may have: of the narrowest type that weights or outputs have."""
+    kept = {tensor.data_type for tensor in model.graph.initializer}
+    if onnx.TensorProto.BFLOAT16 in kept or dtype.name == "bfloat16":
+        return BFLOAT
+    if onnx.TensorProto.FLOAT16 in kept or dtype.name == "float16":
+        return HALF
     return WEIGHT_ONLY if any(node.op_type in WEIGHTS for node in nodes(model.graph)) else FLOAT
 
 

@@ -10,7 +10,7 @@ from xdsl.dialects.builtin import ArrayAttr, FunctionType, IntegerAttr, ModuleOp
 from xdsl.dialects.func import FuncOp, ReturnOp
 from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 
-from crossbank.compiler.frontend.dims import Roles, batch_size, cache_lengths, free_masks, roles, total_length
+from crossbank.compiler.frontend.dims import Roles, cache_lengths, free_masks, roles, tokens_fed, total_length
 from crossbank.compiler.frontend.errors import ATTRIBUTE, DTYPE, FrontendError
 from crossbank.compiler.frontend.graph import ABSENT, Graph, Info, Node
 from crossbank.compiler.frontend.load import Weights, load
@@ -41,7 +41,7 @@ def import_model(path: str | Path, ctx: CompileContext, weights: Weights = "auto
     found = roles(graph)
     solved = shapes.equations.solved
     assumed = cache_lengths(graph, found, solved) | total_length(graph, found, solved)
-    assumed |= batch_size(graph, found, solved)
+    assumed |= tokens_fed(graph, found, solved)
     if assumed:
         shapes = infer(graph, assumed)
     declared = position_limits(graph, shapes, found)

@@ -100,19 +100,20 @@ def cache_lengths(graph: Graph, known: Roles, solved: Mapping[str, Expr]) -> dic
     return found
 
 
-def batch_size(graph: Graph, known: Roles, solved: Mapping[str, Expr]) -> dict[str, Expr]:
-    """The equations "as many as sequences of tokens" for first dimensions of masks and positions that are left free.
+def tokens_fed(graph: Graph, known: Roles, solved: Mapping[str, Expr]) -> dict[str, Expr]:
+    """The equations "as many as tokens are fed" for dimensions of masks and positions that are left free.
 
-    torch.export gives them names of their own where the graph broadcasts them.
+    torch.export gives them names of their own where the graph broadcasts them, or does not use them.
     """
-    if known.batch is None:
-        return {}
     found: dict[str, Expr] = {}
     for port in graph.inputs:
-        if ("mask" in port.name or "position" in port.name) and len(port.dims or ()) > 1:
-            name = _symbol(shape_of_port(port)[0])
-            if name is not None and _ANONYMOUS.fullmatch(name) and name not in solved and name != known.batch:
-                found[name] = Expr.symbol(known.batch)
+        if not ("mask" in port.name or "position" in port.name) or len(port.dims or ()) < 2:
+            continue
+        shape = shape_of_port(port)
+        for dim, role in ((shape[0], known.batch), (shape[-1], known.sequence if "position" in port.name else None)):
+            name = _symbol(dim)
+            if role is not None and name is not None and _ANONYMOUS.fullmatch(name) and name not in solved:
+                found |= {name: Expr.symbol(role)} if name != role else {}
     return found
 
 

@@ -60,15 +60,22 @@ def _rows(parts: Parts, table: SSAValue, ids: SSAValue) -> SSAValue:
     return parts.add(EmbeddingOp.build(operands=[table, ids], result_types=[kind]))
 
 
+def _of_alpha(op: Operation) -> str:
+    """x sigmoid(alpha x) by its name: onnxruntime fuses SiLU to a QuickGelu too."""
+    alpha = float(attr(op, "alpha", 1.702))
+    for name, expected in (("quick_gelu", 1.702), ("silu", 1.0)):
+        if abs(alpha - expected) <= 1e-6:
+            return name
+    raise Unfit(f"activation: a quick gelu of alpha {alpha:g}")
+
+
 def _activation(name: str) -> Callable[[Operation, Parts], list[SSAValue | None]]:
     def rule(op: Operation, parts: Parts) -> list[SSAValue | None]:
         x, bias = operands_of(op, 2)[:2]
         assert x is not None
-        if name == "quick_gelu" and abs(float(attr(op, "alpha", 1.702)) - 1.702) > 1e-6:
-            raise Unfit("activation: a quick gelu of another alpha")
         if bias is not None:
             x = parts.binary("Add", x, bias)
-        properties = {"activation": StringAttr(name)}
+        properties = {"activation": StringAttr(_of_alpha(op) if name == "quick_gelu" else name)}
         return [parts.add(ActivationOp.build(operands=[x], properties=properties, result_types=[op.results[0].type]))]
 
     return rule

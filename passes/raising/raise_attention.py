@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from onnx import helper
 from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Operation, SSAValue
@@ -30,6 +31,7 @@ from crossbank.passes.raising.notes import unrecognised
 from crossbank.passes.raising.scores import Mask, Scores, is_head_reshape, trace_scores
 from crossbank.passes.rewriting import absorb, replace
 from crossbank.runtime.expr import ONE, Expr
+from crossbank.runtime.numerics import dtype_of as numpy_dtype
 
 HEADS = (0, 1)
 QUERY = (*HEADS, 2, 3)
@@ -83,18 +85,24 @@ def _build(softmax: Operation, made: list[Operation]) -> str | None:
     mask = _mask(scores, (*shape_of(q)[:3], shape_of(k)[2]), lead, made)
     if isinstance(mask, str):
         return mask
-    if dtype_of(q) != dtype_of(product.results[0]):
+    wide = dtype_of(q) != dtype_of(product.results[0])
+    if wide and dtype_of(q) not in ("float16", "bfloat16"):  # else the scores are rounded to what the output is now
         return f"queries of {dtype_of(q)}, output of {dtype_of(product.results[0])}"
     y_shape = (*shape_of(q)[:3], shape_of(v)[3])
     attention = AttentionOp.of(
         q, k, v, tensor(dtype_of(q), y_shape),
         scale=scale * scores.scale, mask=mask, softcap=scores.softcap, nan_to_zero=nan_to_zero,
     )  # fmt: skip
-    if y_shape == shape_of(product.results[0]):
-        replace(product, [*made, attention])
-    else:
-        back = reshape(attention.y, shape_of(product.results[0]))
+    back = [] if y_shape == shape_of(product.results[0]) else reshape(attention.y, shape_of(product.results[0]))
+    if wide:
+        y = back[-1].results[0] if back else attention.y
+        kind_ = dtype_of(product.results[0])
+        to = helper.np_dtype_to_tensor_dtype(numpy_dtype(kind_))
+        back.append(make("Cast", [y], kind_, shape_of(y), to=int(to)))
+    if back:
         absorb(attention, replace(product, [*made, attention, *back], [back[-1].results[0]]))
+    else:
+        replace(product, [*made, attention])
     return None
 
 

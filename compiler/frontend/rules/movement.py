@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from crossbank.compiler.frontend.algebra import bounds, decide_less, ratio
 from crossbank.compiler.frontend.graph import Info
 from crossbank.compiler.frontend.step import Outputs, Step, count, rule, value
-from crossbank.runtime.expr import ONE, ZERO, Expr, ceildiv, minimum, product
+from crossbank.runtime.expr import ONE, ZERO, Call, Expr, ceildiv, minimum, product
 
 FAR = 1 << 31
 """Slice ends from here on mean the end of the axis."""
@@ -22,6 +22,10 @@ def gather(step: Step) -> Outputs:
     if not data:
         step.refuse("a number has no axis to gather from")
     axis = step.axis(step.attribute("axis", 0), len(data))
+    known = step.data(1)
+    for index in () if known is None or not data[axis].is_constant else known.reshape(-1):
+        if not isinstance(index, Expr) and not -data[axis].constant <= index < data[axis].constant:
+            step.refuse(f"index {index} into {data[axis]} elements")
     return [Info(step.dtype(0), data[:axis] + indices + data[axis + 1 :])]
 
 
@@ -110,6 +114,11 @@ def _end(step: Step, value: Expr, dim: Expr) -> Expr | None:
         return dim
     if value.is_constant and value.constant < 0:
         return ZERO if value.constant <= -FAR else dim + value
+    guarded = _not_below_zero(value)
+    if guarded is not None and dim.is_constant:
+        if dim == ONE or bounds(guarded)[1] <= 0:  # what leaves nothing of one element is never meant
+            return ZERO
+        value = guarded
     if bounds(value)[0] < 0 and value.is_constant is False:
         if dim.is_constant and bounds(dim - value)[0] >= 0:  # the last n of a table, which has that many
             step.world.within(dim - value, dim, step.node)
@@ -123,6 +132,16 @@ def _end(step: Step, value: Expr, dim: Expr) -> Expr | None:
         step.world.within(value, dim, step.node)
         return value
     return minimum(value, dim)
+
+
+def _not_below_zero(value: Expr) -> Expr | None:
+    """e for max(e, 0), as exporters guard a start counted from the end; None for another expression."""
+    if len(value.terms) != 1 or value.terms[0][1] != 1 or len(value.terms[0][0]) != 1:
+        return None
+    (call,) = value.terms[0][0]
+    if not isinstance(call, Call) or call.name != "max" or ZERO not in (call.left, call.right):
+        return None
+    return call.right if call.left == ZERO else call.left
 
 
 def _slice_length(step: Step, dim: Expr, start: Expr, end: Expr, stride: int) -> Expr:

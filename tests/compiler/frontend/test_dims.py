@@ -7,18 +7,21 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime
+import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import crossbank
 
 
-def test_the_end_of_a_table_is_as_long_as_asked(tmp_path: Path) -> None:
+@pytest.mark.parametrize("guarded", [False, True])
+def test_the_end_of_a_table_is_as_long_as_asked(guarded: bool, tmp_path: Path) -> None:
     """ALiBi as exporters of MPT write it: the last n of a table of distances, n counted in the graph."""
     table = np.arange(16, dtype=np.float32)
     kept = {"table": table, "size": np.array([16]), "end": np.array([2**62]), "zero": np.array([0])}
     nodes = [
         helper.make_node("Shape", ["x"], ["n"]), helper.make_node("Sub", ["size", "n"], ["start"]),
-        helper.make_node("Slice", ["table", "start", "end", "zero"], ["last"]),
+        helper.make_node("Max", ["start", "zero"], ["not_below"]),
+        helper.make_node("Slice", ["table", "not_below" if guarded else "start", "end", "zero"], ["last"]),
         helper.make_node("Add", ["x", "last"], ["y"]),
     ]  # fmt: skip
     graph = helper.make_graph(

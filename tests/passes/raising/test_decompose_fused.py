@@ -199,6 +199,12 @@ def test_activations(name: str, tmp_path: Path) -> None:
     assert check(model(name, inputs, ["y"], {}), inputs, tmp_path)["recognised"]["activation"] == 1
 
 
+def test_silu_as_a_quick_gelu(tmp_path: Path) -> None:
+    """onnxruntime's extended optimisations write SiLU so."""
+    inputs = {"x": normal(2, 3, 8)}
+    assert check(model("QuickGelu", inputs, ["y"], {"alpha": 1.0}), inputs, tmp_path)["recognised"]["activation"] == 1
+
+
 @pytest.mark.parametrize("transposed", [(0, 0), (1, 0), (0, 1), (1, 1)])
 def test_fused_matmul(transposed: tuple[int, int], tmp_path: Path) -> None:
     a, b = transposed

@@ -36,3 +36,23 @@ def test_masks_before_and_behind_the_scale(order: str, tmp_path: Path) -> None:
     built = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     feeds = {name: random.standard_normal((B, H, S, D)).astype(np.float32) for name in "qkv"}
     assert check(built, feeds, tmp_path)["recognised"]["attention"] == 1
+
+
+def test_softmax_and_values_in_more_precision_than_the_scores(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Transpose", ["k"], ["kt"], perm=[0, 1, 3, 2]),
+        helper.make_node("MatMul", ["q", "kt"], ["scores"]),
+        helper.make_node("Cast", ["scores"], ["wide"], to=TensorProto.FLOAT),
+        helper.make_node("Softmax", ["wide"], ["p"], axis=-1),
+        helper.make_node("Cast", ["v"], ["values"], to=TensorProto.FLOAT),
+        helper.make_node("MatMul", ["p", "values"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes, "attention",
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT16, ["b", H, S, D]) for name in "qkv"],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+    )  # fmt: skip
+    built = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    random = np.random.default_rng(0)
+    feeds = {name: random.standard_normal((B, H, S, D)).astype(np.float16) for name in "qkv"}
+    assert check(built, feeds, tmp_path, 2e-3)["recognised"]["attention"] == 1
