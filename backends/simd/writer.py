@@ -135,7 +135,7 @@ class Writer:
         if found is None:
             found = known_constants(self.optional(i))
         if not found:
-            return [] if found is not None and self.attribute("noop_with_empty_axes", 0) else list(range(rank))
+            return [] if self.attribute("noop_with_empty_axes", 0) else list(range(rank))
         return sorted(axis % rank for axis in found)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -103,6 +104,9 @@ class Equations:
             self._bind(next(iter(_bare(x))), y)
             return True
         difference = a - b
+        common = math.gcd(*(coefficient for _, coefficient in difference.terms))
+        if common > 1:
+            difference = Expr(tuple((monomial, coefficient // common) for monomial, coefficient in difference.terms))
         linear = {
             monomial[0]: coefficient
             for monomial, coefficient in difference.terms

@@ -63,6 +63,7 @@ def load(path: Path, weights: Weights = "auto") -> Graph:
         model = onnx.ModelProto.FromString(skeleton(path))
     except DecodeError as error:
         raise FrontendError(NOT_ONNX, "not an ONNX file", str(path), "give the path of an .onnx file") from error
+    _check_texts(model, path)
     found = resolved(unrolled(inlined(model, path), path), path)
     model = with_parameters(spelt_out(unrolled(found.model, path), path), path, weights == "shape-only")
     graph = _Loader(path, model, weights, found.undecided).graph()
@@ -83,8 +84,6 @@ class _Loader:
 
     def graph(self) -> Graph:
         proto = self.model.graph
-        if any(type(text) is not str for text in _texts(self.model)):
-            raise self.fail(NOT_ONNX, "not an ONNX file: a name in it is no text in UTF-8")
         if not proto.output:
             raise self.fail(NOT_ONNX, "the graph has no outputs")
         if missing := {_domain(node.domain) for node in proto.node} - self.opsets.keys():
@@ -116,7 +115,7 @@ class _Loader:
         )
         known = {name for node in kept for name in node.outputs} | {port.name for port in inputs} | set(self.store)
         for port in graph.outputs:
-            if port.name not in known:
+            if port.name == ABSENT or port.name not in known:
                 raise self.fail(UNDEFINED, "nothing computes this output", port.name)
         return graph
 
@@ -156,7 +155,8 @@ class _Loader:
         """Every node of ai.onnx has inputs, outputs and attributes as its operator's schema wants them."""
         context: Any = checker.C.CheckerContext()
         context.ir_version = min(max(self.model.ir_version, 3), onnx.IR_VERSION)
-        context.opset_imports = {domain: min(version, onnx_opset_version()) for domain, version in self.opsets.items()}
+        newest = onnx_opset_version()
+        context.opset_imports = {domain: max(min(version, newest), 0) for domain, version in self.opsets.items()}
         for node in proto.node:
             if len(node.input) + len(node.output) > MAX_OPERANDS:
                 message = f"a node of {len(node.input)} inputs and {len(node.output)} outputs"
@@ -396,13 +396,30 @@ def _unique_names(nodes: list[Node]) -> None:
         taken.add(name)
 
 
-def _texts(model: onnx.ModelProto) -> Iterator[object]:
-    """Names in a graph; protobuf gives bytes where they are no UTF-8."""
-    graph = model.graph
+def _check_texts(model: onnx.ModelProto, path: Path) -> None:
+    """Refuse names that protobuf gives as bytes, for they are no UTF-8."""
+    texts = [
+        *(entry.domain for entry in model.opset_import),
+        *_texts(model.graph),
+        *(text for function in model.functions for text in (function.name, function.domain, *function.input)),
+        *(text for function in model.functions for node in function.node for text in _texts_of(node)),
+    ]
+    if any(type(text) is not str for text in texts):
+        where, help = str(path), "export the model again"
+        raise FrontendError(NOT_ONNX, "not an ONNX file: a name in it is no text in UTF-8", where, help)
+
+
+def _texts_of(node: onnx.NodeProto) -> Iterator[object]:
+    yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+    for attribute in node.attribute:
+        yield attribute.name
+        if attribute.type == AttributeProto.GRAPH:
+            yield from _texts(attribute.g)
+
+
+def _texts(graph: onnx.GraphProto) -> Iterator[object]:
     for node in graph.node:
-        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
-        for attribute in node.attribute:
-            yield attribute.name
+        yield from _texts_of(node)
     for tensor in graph.initializer:
         yield tensor.name
         for entry in tensor.external_data:
@@ -411,7 +428,6 @@ def _texts(model: onnx.ModelProto) -> Iterator[object]:
         yield port.name
         for dim in port.type.tensor_type.shape.dim:
             yield dim.dim_param
-    yield from (entry.domain for entry in model.opset_import)
 
 
 def _domain(domain: str) -> str:

@@ -138,7 +138,8 @@ class _Positions:
         axis, each = self.shapes.infos[node.inputs[1]].data, self.bound(node.inputs[0])
         if each is None or axis is None or axis.dtype == object:
             return None
-        return (each - 1) * self.shape(node.inputs[0])[int(axis.reshape(-1)[0])] + 1
+        shape, place = self.shape(node.inputs[0]), int(axis.reshape(-1)[0])
+        return (each - 1) * shape[place] + 1 if -len(shape) <= place < len(shape) else None
 
     def sum_over(self, node: Node) -> Expr | None:
         each, axes = self.bound(node.inputs[0]), node.attributes.get("axes")

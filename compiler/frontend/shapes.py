@@ -144,7 +144,7 @@ class Inference:
     def node(self, node: Node) -> bool:
         """Infer one node; True if its results are now static tensors."""
         step = Step(node, [self.infos[name] if name != ABSENT else None for name in node.inputs], self)
-        if not node.domain and (wrong := type_mismatch(node.op_type, node.version, dtypes_of(step.inputs))):
+        if wrong := type_mismatch(node.op_type, node.version, dtypes_of(step.inputs), node.domain):
             self.refuse(node, wrong)
         infos = self.tried(step, self.shapes, step)
         for info in infos:

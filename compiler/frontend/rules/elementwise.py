@@ -40,10 +40,6 @@ SAME = [
     "Reciprocal",
     "Not",
     "Identity",
-    "Softmax",
-    "LogSoftmax",
-    "Hardmax",
-    "Clip",
     "LeakyRelu",
     "Elu",
     "Selu",
@@ -59,14 +55,12 @@ SAME = [
     "Ceil",
     "Round",
     "Sign",
-    "CumSum",
     "ScatterND",
     "ScatterElements",
     "Scatter",
     "BitwiseNot",
     "LpNormalization",
     "Bernoulli",
-    "RotaryEmbedding",
     "InstanceNormalization",
     "GroupNormalization",
     "LRN",
@@ -74,7 +68,6 @@ SAME = [
     "com.microsoft:FastGelu",
     "com.microsoft:BiasGelu",
     "com.microsoft:Gelu",
-    "com.microsoft:RotaryEmbedding",
     "com.microsoft:QLinearSigmoid",
     "com.microsoft:QLinearSoftmax",
 ]
@@ -106,6 +99,46 @@ def np_name(elem_type: int) -> str:
 @rule(*SAME)
 def same(step: Step) -> Outputs:
     return [Info(step.dtype(0), step.shape(0))]
+
+
+@rule("CumSum")
+def cumulative(step: Step) -> Outputs:
+    if step.shape(1) not in ((), (ONE,)) or not step.shape(0):
+        step.refuse("the axis is no number")
+    return [Info(step.dtype(0), step.shape(0))]
+
+
+@rule("Softmax", "LogSoftmax", "Hardmax")
+def softmax(step: Step) -> Outputs:
+    if not step.shape(0):
+        step.refuse("a number has no axis")
+    step.axis(step.attribute("axis", -1), len(step.shape(0)))
+    return [Info(step.dtype(0), step.shape(0))]
+
+
+@rule("Clip")
+def clip(step: Step) -> Outputs:
+    for i in (1, 2):
+        if step.has(i) and step.shape(i) not in ((), (ONE,)):
+            step.refuse(f"input {i}, a bound, is no number")
+    return [Info(step.dtype(0), step.shape(0))]
+
+
+@rule("RotaryEmbedding", "com.microsoft:RotaryEmbedding")
+def rotary(step: Step) -> Outputs:
+    """The tables are half as wide as what is turned: all of a head, or `rotary_embedding_dim` of it."""
+    shape, table = step.shape(0), step.shape(2 if step.node.domain else 1)
+    heads, part = step.attribute("num_heads", 0), step.attribute("rotary_embedding_dim", 0)
+    if min(heads, part) < 0 or (len(shape) == 3 and not heads and (part or not step.node.domain)):
+        step.refuse(f"{heads} heads, {part} of each turned")
+    if part or heads or len(shape) == 4:
+        size = shape[3] if len(shape) == 4 else shape[2] // heads
+        if part and size.is_constant and part > size.constant:
+            step.refuse(f"{part} of heads of {size} turned")
+        step.expect(table[-1] * 2, Expr.of(part) if part else size, "twice the tables' width and a head")
+    if not step.node.domain and not step.has(3) and len(table) != 3:
+        step.refuse("tables without positions have no row for each token")
+    return [Info(step.dtype(0), shape)]
 
 
 @rule("IsNaN", "IsInf")

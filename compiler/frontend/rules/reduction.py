@@ -81,6 +81,14 @@ def top_k(step: Step) -> Outputs:
 def norm(step: Step) -> Outputs:
     shape = step.shape(0)
     axis = step.axis(step.attribute("axis", -1), len(shape))
+    for i in (1, 2):
+        if step.has(i) and step.node.op_type != "SimplifiedLayerNormalization":
+            given = step.shape(i)
+            if len(given) > len(shape):
+                step.refuse(f"input {i} has {len(given)} dimensions, the input {len(shape)}")
+            for a, b in zip(given, shape[len(shape) - len(given) :], strict=True):
+                if a != ONE:
+                    step.expect(a, b, f"input {i} and the input")
     statistics = Info("float32", tuple(ONE if i >= axis else dim for i, dim in enumerate(shape)))
     scale = step.dtype(1) if step.node.op_type != "LayerNormalization" else step.dtype(0)
     return [Info(scale, shape), statistics, statistics]
