@@ -12,6 +12,8 @@ from crossbank.runtime.program import ProgramError
 
 FOR_ALL = ("links", "units")
 """What the compiler adds to every engine's table."""
+MOST = 1e24
+"""No number of a device is larger; sums and products of such still are numbers."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,7 @@ class Number:
     """A key of a table: its bounds, whether it is a whole number, whether it may be left out."""
 
     least: float = 0.0
-    most: float = math.inf
+    most: float = MOST
     whole: bool = False
     optional: bool = False
 
@@ -61,5 +63,5 @@ def _check_number(what: str, value: Any, number: Number) -> None:
     if numeric and number.least <= value <= number.most and (not number.whole or value == round(value)):
         return
     kind = "whole number" if number.whole else "number"
-    bounds = f"at least {number.least:g}" if number.most == math.inf else f"from {number.least:g} to {number.most:g}"
+    bounds = f"at least {number.least:g}" if number.most == MOST else f"from {number.least:g} to {number.most:g}"
     raise ProgramError("CB0202", f"{what} is {value!r}", help=f"give a {kind} {bounds}")

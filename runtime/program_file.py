@@ -23,6 +23,18 @@ from numpy.typing import NDArray
 
 from crossbank.runtime.expr import Expr, ExprError
 from crossbank.runtime.isa import RECORD
+from crossbank.runtime.manifest import (
+    BlockForm,
+    ConstantForm,
+    EngineForm,
+    FileForm,
+    FunctionForm,
+    LayoutForm,
+    Manifest,
+    PortForm,
+    SpaceForm,
+    StateForm,
+)
 from crossbank.runtime.program import (
     FORMAT_VERSION,
     Block,
@@ -52,94 +64,6 @@ _SAFETENSORS = {
     "float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16", "int64": "I64", "int32": "I32",
     "int16": "I16", "int8": "I8", "uint64": "U64", "uint32": "U32", "uint16": "U16", "uint8": "U8", "bool": "BOOL",
 }  # fmt: skip
-
-
-class _Layout(msgspec.Struct, forbid_unknown_fields=True):
-    dtype: str
-    shape: list[str]
-    strides: list[str]
-
-
-class _Port(msgspec.Struct, forbid_unknown_fields=True):
-    name: str
-    dtype: str
-    shape: list[str]
-    address: int
-
-
-class _Function(msgspec.Struct, forbid_unknown_fields=True):
-    block: str
-    inputs: list[_Port]
-    outputs: list[_Port]
-
-
-class _Block(msgspec.Struct, forbid_unknown_fields=True):
-    parameters: list[str]
-    streams: list[str]
-
-
-class _Space(msgspec.Struct, forbid_unknown_fields=True):
-    number: int
-    kind: str
-    used_bytes: int
-    capacity_bytes: int | None
-
-
-class _Engine(msgspec.Struct, forbid_unknown_fields=True):
-    kind: str
-    isa: str
-    config: dict[str, Any]
-
-
-class _Constant(msgspec.Struct, forbid_unknown_fields=True):
-    dtype: str
-    shape: list[int]
-    address: int
-    file: str | None = None
-    offset: int = 0
-    length: int = 0
-    present: bool = True
-    digest: str | None = None
-    """SHA-256 of the bytes of a tensor in this file."""
-
-
-class _State(msgspec.Struct, forbid_unknown_fields=True):
-    name: str
-    input: str | None
-    output: str | None
-    axis: int
-    past: str
-
-
-class _File(msgspec.Struct, forbid_unknown_fields=True):
-    size_bytes: int
-    fingerprint: str
-
-
-class _Manifest(msgspec.Struct, forbid_unknown_fields=True):
-    format: int
-    instruction_sets: dict[str, int]
-    target: str
-    system: dict[str, Any]
-    engines: dict[str, _Engine]
-    spaces: dict[str, _Space]
-    registers: dict[str, tuple[int, int]]
-    dimensions: list[str]
-    capacity: dict[str, str]
-    expressions: list[str]
-    layouts: list[_Layout]
-    functions: dict[str, _Function]
-    blocks: dict[str, _Block]
-    tables: dict[str, list[str]]
-    tokens: int
-    nodes: list[str]
-    constants: dict[str, _Constant]
-    states: list[_State]
-    limits: dict[str, int]
-    context_of: dict[str, str]
-    summary: dict[str, Any]
-    hashes: dict[str, str]
-    files: dict[str, _File]
 
 
 def _texts(exprs: tuple[Expr, ...]) -> list[str]:
@@ -172,11 +96,11 @@ def _is_embedded(data: object) -> bool:
     return isinstance(data, np.ndarray) or (isinstance(data, FileRange) and data.path.suffix == SUFFIX)
 
 
-def _constants(code: Code, tensors: TensorStore, folder: Path) -> dict[str, _Constant]:
-    found: dict[str, _Constant] = {}
+def _constants(code: Code, tensors: TensorStore, folder: Path) -> dict[str, ConstantForm]:
+    found: dict[str, ConstantForm] = {}
     for name, constant in code.constants.items():
         data = tensors.entry(name).data
-        entry = _Constant(constant.dtype, list(constant.shape), constant.address, present=data is not None)
+        entry = ConstantForm(constant.dtype, list(constant.shape), constant.address, present=data is not None)
         if isinstance(data, FileRange) and not _is_embedded(data):
             entry.file = os.path.relpath(data.path.resolve(), folder)
             entry.offset, entry.length = data.offset, data.length
@@ -186,17 +110,17 @@ def _constants(code: Code, tensors: TensorStore, folder: Path) -> dict[str, _Con
     return found
 
 
-def _fingerprint(path: Path) -> _File:
+def _fingerprint(path: Path) -> FileForm:
     """Size of a weights file, and SHA-256 of it, or of samples where it is large."""
     size = path.stat().st_size
     hashed = hashlib.sha256()
     with path.open("rb") as file:
         if size <= WHOLE_BYTES:
-            return _File(size, hashlib.file_digest(file, "sha256").hexdigest())
+            return FileForm(size, hashlib.file_digest(file, "sha256").hexdigest())
         for i in range(SAMPLES):
             file.seek(max(size - SAMPLE_BYTES, 0) * i // (SAMPLES - 1))
             hashed.update(file.read(SAMPLE_BYTES))
-    return _File(size, hashed.hexdigest())
+    return FileForm(size, hashed.hexdigest())
 
 
 def _write_weights(archive: zipfile.ZipFile, code: Code, tensors: TensorStore) -> None:
@@ -245,32 +169,32 @@ def save_program(path: str | Path, code: Code, tensors: TensorStore) -> None:
         )
     files = _members(code)
     constants = _constants(code, tensors, folder)
-    manifest = _Manifest(
+    manifest = Manifest(
         format=FORMAT_VERSION,
         instruction_sets={n: instruction_set(n).version for n in ("core", *(e.isa for e in code.engines.values()))},
         target=code.target,
         system=dict(code.system),
-        engines={e.name: _Engine(e.kind, e.isa, dict(e.config)) for e in code.engines.values()},
-        spaces={s.name: _Space(s.number, s.kind, s.used_bytes, s.capacity_bytes) for s in code.spaces.values()},
+        engines={e.name: EngineForm(e.kind, e.isa, dict(e.config)) for e in code.engines.values()},
+        spaces={s.name: SpaceForm(s.number, s.kind, s.used_bytes, s.capacity_bytes) for s in code.spaces.values()},
         registers=dict(code.registers),
         dimensions=list(code.dimensions),
         capacity={name: str(e) for name, e in code.capacity.items()},
         expressions=_texts(tuple(code.expressions)),
-        layouts=[_Layout(x.dtype, _texts(x.shape), _texts(x.strides)) for x in code.layouts],
+        layouts=[LayoutForm(x.dtype, _texts(x.shape), _texts(x.strides)) for x in code.layouts],
         functions={
-            f.name: _Function(
+            f.name: FunctionForm(
                 f.block,
-                [_Port(p.name, p.dtype, _texts(p.shape), p.address) for p in f.inputs],
-                [_Port(p.name, p.dtype, _texts(p.shape), p.address) for p in f.outputs],
+                [PortForm(p.name, p.dtype, _texts(p.shape), p.address) for p in f.inputs],
+                [PortForm(p.name, p.dtype, _texts(p.shape), p.address) for p in f.outputs],
             )
             for f in code.functions.values()
         },
-        blocks={b.name: _Block(list(b.parameters), list(b.streams)) for b in code.blocks.values()},
+        blocks={b.name: BlockForm(list(b.parameters), list(b.streams)) for b in code.blocks.values()},
         tables={t.name: list(t.columns) for t in code.tables.values()},
         tokens=code.tokens,
         nodes=code.nodes,
         constants=constants,
-        states=[_State(s.name, s.input, s.output, s.axis, str(s.past)) for s in code.states],
+        states=[StateForm(s.name, s.input, s.output, s.axis, str(s.past)) for s in code.states],
         limits=dict(code.limits),
         context_of=dict(code.context_of),
         summary=dict(code.summary),
@@ -348,7 +272,7 @@ def _check_group(system: dict[str, Any]) -> None:
             raise ValueError(f"the system's {name} is {value!r}")
 
 
-def _check_names(manifest: _Manifest) -> None:
+def _check_names(manifest: Manifest) -> None:
     """The model's inputs and outputs in its order: texts, and among them those of the entry points."""
     functions = [
         manifest.functions[name] for name in ("main", "import_cache", "export_cache") if name in manifest.functions
@@ -388,7 +312,7 @@ def _read(path: Path, archive: zipfile.ZipFile) -> tuple[Code, TensorStore]:
             str(path),
             "compile the model again",
         )
-    m = msgspec.json.decode(raw, type=_Manifest)
+    m = msgspec.json.decode(raw, type=Manifest)
     for name, number in m.instruction_sets.items():
         if name not in set_names():
             raise ProgramError(
@@ -448,7 +372,7 @@ def _read(path: Path, archive: zipfile.ZipFile) -> tuple[Code, TensorStore]:
     return code, _tensors(path, archive, m)
 
 
-def _check_files(path: Path, manifest: _Manifest) -> None:
+def _check_files(path: Path, manifest: Manifest) -> None:
     """Hold weights files that are there against what they were: a program must not compute with other weights."""
     for constant in manifest.constants.values():
         if constant.file is not None and constant.file not in manifest.files:
@@ -470,7 +394,7 @@ def _check_files(path: Path, manifest: _Manifest) -> None:
         )  # fmt: skip
 
 
-def _tensors(path: Path, archive: zipfile.ZipFile, manifest: _Manifest) -> TensorStore:
+def _tensors(path: Path, archive: zipfile.ZipFile, manifest: Manifest) -> TensorStore:
     info = archive.getinfo(WEIGHTS)
     size = path.stat().st_size
     with path.open("rb") as file:

@@ -216,5 +216,5 @@ def test_names_that_are_none(parts: hostile.Members, key: str, names: object) ->
 def test_numbers_of_an_engine_that_are_none(parts: hostile.Members, number: object) -> None:
     place = ("engines", "simd", "config", "energy", "startup_pj")
     changed = hostile.with_manifest(parts, lambda found: hostile.put(found, place, number))
-    with pytest.raises(ProgramError, match=r"CB0207.*startup_pj"):
+    with pytest.raises(ProgramError, match=r"CB0202.*startup_pj"):
         package.load(hostile.write(Path("a.bin"), changed)).cost(3, 2)
