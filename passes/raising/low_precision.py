@@ -19,6 +19,8 @@ from crossbank.passes.rewriting import owner_of, symbol
 from crossbank.runtime.expr import ONE, Expr
 from crossbank.runtime.tensors import retyped
 
+ROUNDED = 4
+"""The accuracy level at which onnxruntime quantises the inputs of products to int8, block by block."""
 DEQUANTIZE = ("DequantizeLinear", "com.microsoft:DequantizeLinear")
 FORMS = ("Reshape", "Transpose", "Expand", "Slice", "Squeeze", "Unsqueeze", "Cast", *DEQUANTIZE)
 

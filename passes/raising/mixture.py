@@ -6,14 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from xdsl.dialects.builtin import IntegerAttr, i64
 from xdsl.ir import Operation, SSAValue
 
 from crossbank.dialects import onnx
-from crossbank.dialects.llm import LinearOp
+from crossbank.dialects.llm import LinearOp, RoundBlocksOp
 from crossbank.dialects.shape import dtype_of, shape_of, tensor
 from crossbank.passes.raising.building import OPSET
 from crossbank.passes.raising.fused_attention import operands_of
-from crossbank.passes.raising.low_precision import Retyping, element_type, integer
+from crossbank.passes.raising.low_precision import ROUNDED, Retyping, element_type, integer
 from crossbank.passes.raising.matching import attr, weight
 from crossbank.passes.raising.parts import Parts, Unfit
 from crossbank.runtime.expr import ONE, Expr, product
@@ -28,10 +29,15 @@ class _Layer:
     bias: SSAValue | None
     scales: SSAValue | None = None
     zeros: SSAValue | None = None
+    rounded: int = 0
+    """Inputs in blocks of so many features are rounded to 8 bits; 0 for none."""
 
     def chosen(self, parts: Parts, x: SSAValue, ids: SSAValue, count: Expr) -> SSAValue:
         """x [R, K] or [T, K] for R = T k times the matrices that ids [T, k] name: [R, N]."""
         rows, per_row = shape_of(x)[0], product(list(shape_of(ids)))
+        if self.rounded:
+            block = {"block": IntegerAttr(self.rounded, i64)}
+            x = parts.add(RoundBlocksOp.build(operands=[x], properties=block, result_types=[x.type]))
         wide = LinearOp.of(
             x, self.matrix, tensor(dtype_of(x), (rows, count * self.width)), transposed=True, scales=self.scales,
             zeros=self.zeros,
@@ -63,7 +69,10 @@ def _layer(
     blocks = integer(product(list(shape_of(scales)))) // (count * outputs)
     grid = (Expr.of(count * outputs), Expr.of(blocks))
     zero = _zeros(parts, retyping, zeros, bits, count, outputs, blocks)
-    return _Layer(matrix, width, bias, parts.reshape(scales, grid), zero)
+    block = int(attr(op, "block_size", 0))
+    # as onnxruntime computes it: blocks of 8 bits always meet inputs of 8 bits, those of 4 bits if that is asked for
+    rounded = block if bits == 8 or int(attr(op, "accuracy_level", 0)) == ROUNDED else 0
+    return _Layer(matrix, width, bias, parts.reshape(scales, grid), zero, rounded)
 
 
 def _zeros(

@@ -17,6 +17,7 @@ from crossbank.passes.context import CompileContext
 from crossbank.passes.raising.fused_attention import operands_of
 from crossbank.passes.raising.low_precision import (
     DEQUANTIZE,
+    ROUNDED,
     Quantised,
     Retyping,
     element_type,
@@ -40,9 +41,6 @@ from crossbank.passes.raising.notes import unrecognised
 from crossbank.passes.raising.parts import Parts, Unfit
 from crossbank.passes.rewriting import replace
 from crossbank.runtime.expr import ONE, Expr
-
-ROUNDED = 4
-"""The accuracy level at which onnxruntime quantises the input of MatMulNBits to int8, block by block."""
 
 
 @dataclass(frozen=True)

@@ -44,14 +44,16 @@ def test_moe(activation: str, fusion: int, more: dict[str, float], normalised: i
 
 
 @pytest.mark.parametrize("zeros", [False, True])
-@pytest.mark.parametrize("block", [0, 16])
-def test_qmoe(block: int, zeros: bool, tmp_path: Path):
+@pytest.mark.parametrize(("bits", "block", "level"), [(4, 0, 1), (4, 16, 1), (4, 32, 4), (8, 0, 1), (8, 32, 1)])
+def test_qmoe(bits: int, block: int, level: int, zeros: bool, tmp_path: Path):
     r = np.random.default_rng(0)
 
     def matrix(name: str, outputs: int, inputs: int) -> dict[str, Any]:
         blocks = [inputs // block] if block else []
-        packed = r.integers(0, 256, (EXPERTS, outputs, inputs // 2)).astype(np.uint8)
-        scales = (np.abs(r.standard_normal((EXPERTS, outputs, *blocks))) / 100 + 1e-3).astype(np.float32)
+        packed = r.integers(0, 256, (EXPERTS, outputs, inputs * bits // 8)).astype(np.uint8)
+        scales = (np.abs(r.standard_normal((EXPERTS, outputs, *blocks))) / (1600 >> (8 - bits)) + 1e-4).astype(
+            np.float32
+        )
         return {f"w{name}": packed, f"s{name}": scales, f"b{name}": None}
 
     inputs = {"x": normal(TOKENS, HIDDEN), "router": normal(TOKENS, EXPERTS, seed=1)}
@@ -59,11 +61,11 @@ def test_qmoe(block: int, zeros: bool, tmp_path: Path):
     if zeros:
         inputs |= dict.fromkeys(("w3", "s3", "b3"))
         for name, outputs in (("z1", 2 * HIDDEN), ("z2", HIDDEN)):
-            count = HIDDEN // block if block else 2
-            shape = (EXPERTS, outputs, count // 2) if block else (EXPERTS, outputs // 2)
+            blocks = -(-HIDDEN // block * bits // 8) if block else 0
+            shape = (EXPERTS, outputs, blocks) if block else (EXPERTS, outputs * bits // 8)
             inputs[name] = r.integers(0, 256, shape).astype(np.uint8)
     attributes = {
-        "k": 2, "activation_type": "swiglu", "swiglu_fusion": 1, "expert_weight_bits": 4, "accuracy_level": 1,
+        "k": 2, "activation_type": "swiglu", "swiglu_fusion": 1, "expert_weight_bits": bits, "accuracy_level": level,
         **({"block_size": block} if block else {}),
     }  # fmt: skip
     static = [name for name, a in inputs.items() if a is not None and name not in ("x", "router")]
