@@ -84,6 +84,32 @@ def tensor_scatter(step: Step) -> Outputs:
     return [Info(step.dtype(0), cache)]
 
 
+@rule("ScatterND")
+def scatter_nd(step: Step) -> Outputs:
+    data, indices, updates = step.shape(0), step.shape(1), step.shape(2)
+    if not indices or not indices[-1].is_constant or not 0 < indices[-1].constant <= len(data):
+        step.refuse(f"indices of {' x '.join(map(str, indices)) or 'one number'} into {len(data)} dimensions")
+    _expect_shape(step, 2, updates, indices[:-1] + data[indices[-1].constant :])
+    return [Info(step.dtype(0), data)]
+
+
+@rule("ScatterElements", "Scatter")
+def scatter_elements(step: Step) -> Outputs:
+    data, indices = step.shape(0), step.shape(1)
+    step.axis(step.attribute("axis", 0), len(data))
+    if len(data) != len(indices) or not data:
+        step.refuse(f"indices of {len(indices)} dimensions into {len(data)}")
+    _expect_shape(step, 2, step.shape(2), indices)
+    return [Info(step.dtype(0), data)]
+
+
+def _expect_shape(step: Step, i: int, shape: tuple[Expr, ...], wanted: tuple[Expr, ...]) -> None:
+    if len(shape) != len(wanted):
+        step.refuse(f"input {i} has {len(shape)} dimensions where {len(wanted)} are wanted")
+    for a, b in zip(shape, wanted, strict=True):
+        step.expect(a, b, f"input {i}")
+
+
 @rule("Concat")
 def concat(step: Step) -> Outputs:
     shapes = [step.shape(i) for i in range(len(step.inputs))]

@@ -82,7 +82,7 @@ def norm(step: Step) -> Outputs:
     shape = step.shape(0)
     axis = step.axis(step.attribute("axis", -1), len(shape))
     for i in (1, 2):
-        if step.has(i) and step.node.op_type != "SimplifiedLayerNormalization":
+        if step.has(i):
             given = step.shape(i)
             if len(given) > len(shape):
                 step.refuse(f"input {i} has {len(given)} dimensions, the input {len(shape)}")
