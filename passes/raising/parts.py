@@ -48,6 +48,14 @@ class Parts:
         """An ONNX operation with one result."""
         return self.add(make(op_type, inputs, dtype, shape, **attributes))
 
+    def several(
+        self, op_type: str, inputs: Sequence[SSAValue], results: Sequence[tuple[str, Sequence[Expr]]], **attributes: Any
+    ) -> list[SSAValue]:
+        """An ONNX operation with several results, of (dtype, shape) each."""
+        op = onnx.build(op_type, inputs, [tensor(dtype, shape) for dtype, shape in results], attributes, OPSET)
+        self.ops.append(op)
+        return list(op.results)
+
     # ----------------------------------------------------------- known values
 
     def constant(self, values: NDArray[Any]) -> SSAValue:

@@ -39,6 +39,7 @@ from crossbank.passes.raising.matching import (
 )
 from crossbank.passes.raising.notes import unrecognised
 from crossbank.passes.raising.parts import Parts, Unfit
+from crossbank.passes.raising.quantised_operators import QUANTISED
 from crossbank.passes.rewriting import replace
 from crossbank.runtime.expr import ONE, Expr
 
@@ -266,24 +267,11 @@ def _to_float(op: Operation, parts: Parts) -> SSAValue:
     return _linear(parts, _activations(parts, x, scale, zero), kept, False, bias, dtype_of(op.results[0]))
 
 
-def _qlinear_matmul(op: Operation, parts: Parts) -> SSAValue:
-    """QLinearMatMul: a linear of dequantised inputs whose result is quantised."""
-    x, scale, zero, matrix, column_scale, column_zero, y_scale, y_zero = operands_of(op, 8)[:8]
-    if x is None or scale is None or matrix is None or column_scale is None or y_scale is None or y_zero is None:
-        raise Unfit("linear: an operand is missing")
-    kept = _weights(parts, matrix, column_scale, column_zero)
-    y = _linear(parts, _activations(parts, x, scale, zero), kept, False, None, dtype_of(scale))
-    if any(dim != ONE for value in (y_scale, y_zero) for dim in shape_of(value)):
-        raise Unfit("linear: results with a scale for each row")
-    inputs = [y, parts.reshape(y_scale, ()), parts.reshape(y_zero, ())]
-    return parts.node("QuantizeLinear", inputs, dtype_of(op.results[0]), shape_of(y))
-
-
 PACKED: Mapping[str, Callable[[Operation, Parts, Retyping], SSAValue]] = {
     "com.microsoft:MatMulNBits": _nbits,
     "com.microsoft:GatherBlockQuantized": _gather_blocks,
 }
 RULES: Mapping[str, Callable[[Operation, Parts], SSAValue]] = {
     "com.microsoft:MatMulIntegerToFloat": _to_float,
-    "QLinearMatMul": _qlinear_matmul,
+    **QUANTISED,
 }
