@@ -22,15 +22,17 @@ from crossbank.passes.raising.matching import (
     is_routing,
     kind,
     made_by,
+    only_user,
     rank,
     scalar,
+    slice_of,
     uncast,
     users,
 )
 from crossbank.passes.raising.notes import unrecognised
 from crossbank.passes.raising.scores import Mask, Scores, is_head_reshape, trace_scores
 from crossbank.passes.rewriting import absorb, replace
-from crossbank.runtime.expr import ONE, Expr
+from crossbank.runtime.expr import ONE, ZERO, Expr
 from crossbank.runtime.numerics import dtype_of as numpy_dtype
 
 HEADS = (0, 1)
@@ -71,7 +73,7 @@ def _build(softmax: Operation, made: list[Operation]) -> str | None:
     scores = trace_scores(scores_in)
     if isinstance(scores, str):
         return scores
-    end = _output(softmax)
+    end = _output(softmax, scores.sink is not None)
     if isinstance(end, str):
         return end
     product, nan_to_zero = end
@@ -88,10 +90,14 @@ def _build(softmax: Operation, made: list[Operation]) -> str | None:
     wide = dtype_of(q) != dtype_of(product.results[0])
     if wide and dtype_of(q) not in ("float16", "bfloat16"):  # else the scores are rounded to what the output is now
         return f"queries of {dtype_of(q)}, output of {dtype_of(product.results[0])}"
+    sink = scores.sink
+    if sink is not None and rank(sink) != 1:
+        made += reshape(sink, (shape_of(q)[1],))
+        sink = made[-1].results[0]
     y_shape = (*shape_of(q)[:3], shape_of(v)[3])
     attention = AttentionOp.of(
         q, k, v, tensor(dtype_of(q), y_shape),
-        scale=scale * scores.scale, mask=mask, softcap=scores.softcap, nan_to_zero=nan_to_zero,
+        scale=scale * scores.scale, mask=mask, sink=sink, softcap=scores.softcap, nan_to_zero=nan_to_zero,
     )  # fmt: skip
     back = [] if y_shape == shape_of(product.results[0]) else reshape(attention.y, shape_of(product.results[0]))
     if wide:
@@ -106,9 +112,19 @@ def _build(softmax: Operation, made: list[Operation]) -> str | None:
     return None
 
 
-def _output(softmax: Operation) -> tuple[Operation, bool] | str:
-    """The product of the probabilities with the values, and whether undefined rows become zero on the way."""
+def _output(softmax: Operation, with_sink: bool) -> tuple[Operation, bool] | str:
+    """The product of the probabilities with the values, and whether undefined rows become zero on the way.
+
+    With a sink its probability is cut off first.
+    """
     value: SSAValue = softmax.results[0]
+    if with_sink:
+        cut = only_user(value)
+        part = None if cut is None else slice_of(cut.results[0])
+        last = rank(value) - 1
+        if cut is None or part is None or part[1:] != (last, ZERO, shape_of(value)[last] - 1):
+            return "the sink's probability is not cut off"
+        value = cut.results[0]
     nan_to_zero = False
     while True:
         following = users(value)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from xdsl.context import Context
-from xdsl.dialects.builtin import BoolAttr, ModuleOp
+from xdsl.dialects.builtin import BoolAttr, IntegerAttr, ModuleOp, i64
 from xdsl.ir import Operation, SSAValue
 from xdsl.passes import ModulePass
 
@@ -26,6 +28,8 @@ class RaiseRotaryPass(ModulePass):
         for found in list(op.walk()):
             if kind(found) == "Add" and found.parent is not None:
                 _raise(found)
+            elif kind(found) == "Concat" and found.parent is not None:
+                _raise_halves(found)
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,51 @@ def _raise(add: Operation) -> None:
         result_types=[y.type],
     )
     replace(root, [new])
+
+
+def _raise_halves(concat: Operation) -> None:
+    """concat(a cos - b sin, b cos + a sin) of x = concat(a, b), with an angle for each pair."""
+    y = concat.results[0]
+    if len(concat.operands) != 2 or axis_of(concat, "axis", 0, y) != rank(y) - 1:
+        return
+    less, more = made_by(concat.operands[0], "Sub"), made_by(concat.operands[1], "Add")
+    if less is None or more is None:
+        return
+    plain, turned = (made_by(operand, "Mul") for operand in less.operands)
+    products = [made_by(operand, "Mul") for operand in more.operands]
+    if plain is None or turned is None or products[0] is None or products[1] is None:
+        return
+    sums = [set(op.operands) for op in products if op is not None]
+    found = next((halves for halves in _halves(plain, turned) if _are_sums(sums, *halves)), None)
+    if found is None:
+        return
+    x, _, _, cos, sin = found
+    width = shape_of(x)[-1]
+    if not dtype_of(x) == dtype_of(cos) == dtype_of(y) or max(rank(cos), rank(sin)) > rank(x):
+        return
+    if shape_of(x) == shape_of(y) and width.is_constant and shape_of(cos)[-1] == width // 2:
+        properties = {"interleaved": BoolAttr.from_bool(False), "width": IntegerAttr(width.constant, i64)}
+        replace(concat, [RotaryOp.build(operands=[x, cos, sin], properties=properties, result_types=[y.type])])
+
+
+_Halves: TypeAlias = "tuple[SSAValue, SSAValue, SSAValue, SSAValue, SSAValue]"
+
+
+def _halves(plain: Operation, turned: Operation) -> Iterator[_Halves]:
+    """x, its halves, cos and sin for products of the first half with cos and of the second with sin."""
+    for a, cos in pairs(plain):
+        for b, sin in pairs(turned):
+            first, second = slice_of(a), slice_of(b)
+            if first is None or second is None or first[0] is not second[0]:
+                continue
+            x, width = first[0], shape_of(first[0])[-1]
+            last = rank(x) - 1
+            if (first[1:], second[1:]) == ((last, ZERO, width // 2), (last, width // 2, width)):
+                yield x, a, b, cos, sin
+
+
+def _are_sums(sums: list[set[SSAValue]], x: SSAValue, a: SSAValue, b: SSAValue, cos: SSAValue, sin: SSAValue) -> bool:
+    return sums in ([{b, cos}, {a, sin}], [{a, sin}, {b, cos}])
 
 
 def _rotation(add: Operation) -> _Rotation | None:

@@ -9,17 +9,22 @@ from xdsl.ir import Operation, SSAValue
 
 from crossbank.dialects.shape import dtype_of, shape_of
 from crossbank.passes.raising.matching import (
+    axis_of,
     constant,
+    elements,
     is_float,
     kind,
     made_by,
     owner_of,
     pairs,
+    rank,
     scalar,
     scaled,
+    strip,
     uncast,
     weight,
 )
+from crossbank.runtime.expr import ONE
 
 MAX_DEPTH = 16
 HUGE = 1e30
@@ -38,18 +43,23 @@ class Mask:
 
 @dataclass
 class Scores:
-    """The product and what is done to it on the way to the softmax; masks from the softmax backwards."""
+    """The product and what is done to it on the way to the softmax; masks from the softmax backwards.
+
+    `sink` is one more score of each head, appended to each row.
+    """
 
     product: Operation
     scale: float = 1.0
     softcap: float = 0.0
     masks: list[Mask] = field(default_factory=list[Mask])
+    sink: SSAValue | None = None
 
 
 def trace_scores(value: SSAValue) -> Scores | str:
     """Follow the softmax's input back to the product of two computed matrices; a text says why that failed."""
     masks: list[Mask] = []
     scale, softcap = 1.0, 0.0
+    value, sink = _without_sink(value)
     for _ in range(MAX_DEPTH):
         value = uncast(value)
         op = owner_of(value)
@@ -58,7 +68,7 @@ def trace_scores(value: SSAValue) -> Scores | str:
         if kind(op) == "MatMul":
             if weight(op.operands[1]) is not None:
                 return "the scores are a linear"
-            return Scores(op, scale, softcap, masks)
+            return Scores(op, scale, softcap, masks, sink)
         if is_head_reshape(op):
             value = op.operands[0]
             continue
@@ -81,6 +91,26 @@ def trace_scores(value: SSAValue) -> Scores | str:
         mask, value = step
         masks.append(replace(mask, scale=scale))
     return "no product of queries and keys behind the scores"
+
+
+def _without_sink(value: SSAValue) -> tuple[SSAValue, SSAValue | None]:
+    """The scores, and the static tensor of one number a head that is appended to each row where there is one.
+
+    Exporters write rows less their greatest number then, which a softmax does not see.
+    """
+    inner = uncast(value)
+    shifted = made_by(inner, "Sub")
+    top = None if shifted is None else made_by(shifted.operands[1], "ReduceMax")
+    if shifted is not None and top is not None and top.operands[0] is shifted.operands[0]:
+        inner = uncast(shifted.operands[0])
+    joined = made_by(inner, "Concat")
+    if joined is None or len(joined.operands) != 2 or axis_of(joined, "axis", 0, inner) != rank(inner) - 1:
+        return (value if joined is None and top is None else inner), None
+    scores, more = joined.operands
+    sink = strip(more, "Expand", "Reshape", "Unsqueeze", "Cast")
+    heads = shape_of(inner)[1]
+    fits = rank(inner) == 4 and shape_of(more)[-1] == ONE and elements(sink) == heads and heads in shape_of(sink)
+    return (scores, sink) if fits else (value, None)
 
 
 def is_head_reshape(op: Operation) -> bool:

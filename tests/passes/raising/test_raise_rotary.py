@@ -44,3 +44,26 @@ def test_pairs_of_neighbours(rotated: int, tmp_path: Path) -> None:
     built = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     x = random.standard_normal((B, S, H, D)).astype(np.float32)
     assert check(built, {"x": x}, tmp_path)["recognised"]["rotary"] == 1
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_halves_on_their_own(turned: bool, tmp_path: Path) -> None:
+    """As GPT-OSS has it: an angle for each pair, both halves computed and joined."""
+    random = np.random.default_rng(0)
+    angles = random.uniform(-3, 3, (1, 1, S, D // 2)).astype(np.float32)
+    node = helper.make_node
+    nodes = [
+        node("Cos", ["angles"], ["cos"]), node("Sin", ["angles"], ["sin"]),
+        node("Split", ["x"], ["a", "b"], axis=3, num_outputs=2),
+        node("Mul", ["a", "cos"], ["ac"]), node("Mul", ["sin", "b"], ["bs"]), node("Sub", ["ac", "bs"], ["first"]),
+        node("Mul", ["b", "cos"], ["bc"]), node("Mul", ["a", "sin"], ["as"]),
+        node("Add", ["as", "bc"] if turned else ["bc", "as"], ["second"]),
+        node("Concat", ["first", "second"], ["y"], axis=-1),
+    ]  # fmt: skip
+    graph = helper.make_graph(
+        nodes, "rotary", [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["b", H, S, D])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)], [numpy_helper.from_array(angles, "angles")],
+    )  # fmt: skip
+    built = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    x = random.standard_normal((B, H, S, D)).astype(np.float32)
+    assert check(built, {"x": x}, tmp_path)["recognised"]["rotary"] == 1

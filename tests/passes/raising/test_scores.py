@@ -56,3 +56,32 @@ def test_softmax_and_values_in_more_precision_than_the_scores(tmp_path: Path) ->
     random = np.random.default_rng(0)
     feeds = {name: random.standard_normal((B, H, S, D)).astype(np.float16) for name in "qkv"}
     assert check(built, feeds, tmp_path, 2e-3)["recognised"]["attention"] == 1
+
+
+@pytest.mark.parametrize("shifted", [False, True])
+def test_sinks_beside_the_scores(shifted: bool, tmp_path: Path) -> None:
+    """As GPT-OSS has it: a score of each head more in each row, whose probability is cut off."""
+    kept = {
+        "sinks": np.array([0.5, -1.0], np.float32).reshape(1, H, 1, 1), "one": np.array([1]), "last": np.array([-1]),
+        "zero": np.array([0]), "heads": np.array([H]),
+    }  # fmt: skip
+    node = helper.make_node
+    nodes = [
+        node("Transpose", ["k"], ["kt"], perm=[0, 1, 3, 2]), node("MatMul", ["q", "kt"], ["scores"]),
+        node("Shape", ["q"], ["batch"], end=1), node("Shape", ["q"], ["tokens"], start=2, end=3),
+        node("Concat", ["batch", "heads", "tokens", "one"], ["shape"], axis=0),
+        node("Expand", ["sinks", "shape"], ["column"]), node("Concat", ["scores", "column"], ["all"], axis=-1),
+        node("ReduceMax", ["all", "last"], ["top"], keepdims=1), node("Sub", ["all", "top"], ["less"]),
+        node("Softmax", ["less" if shifted else "all"], ["p"], axis=-1),
+        node("Slice", ["p", "zero", "last", "last"], ["rest"]), node("MatMul", ["rest", "v"], ["y"]),
+    ]  # fmt: skip
+    graph = helper.make_graph(
+        nodes, "attention",
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["b", H, S, D]) for name in "qkv"],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(array, name) for name, array in kept.items()],
+    )  # fmt: skip
+    built = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    random = np.random.default_rng(0)
+    feeds = {name: random.standard_normal((B, H, S, D)).astype(np.float32) for name in "qkv"}
+    assert check(built, feeds, tmp_path)["recognised"]["attention"] == 1
