@@ -39,6 +39,7 @@ from crossbank.compiler.frontend.functions import inlined, spelt_out
 from crossbank.compiler.frontend.graph import ABSENT, MAX_DIM, MAX_ELEMENTS, Graph, Node, Port
 from crossbank.compiler.frontend.loops import unrolled
 from crossbank.compiler.frontend.parameters import weight_inputs, with_parameters
+from crossbank.compiler.frontend.routing import over_all_tokens
 from crossbank.compiler.frontend.wire import IN_FILE, skeleton
 from crossbank.dialects.onnx import schema_of
 from crossbank.runtime.numerics import dtype_of
@@ -65,7 +66,8 @@ def load(path: Path, weights: Weights = "auto") -> Graph:
         raise FrontendError(NOT_ONNX, "not an ONNX file", str(path), "give the path of an .onnx file") from error
     _check_texts(model, path)
     found = resolved(unrolled(inlined(model, path), path), path)
-    model = with_parameters(spelt_out(unrolled(found.model, path), path), path, weights == "shape-only")
+    whole = over_all_tokens(spelt_out(unrolled(found.model, path), path))
+    model = with_parameters(whole, path, weights == "shape-only")
     graph = _Loader(path, model, weights, found.undecided).graph()
     graph.bound, graph.weight_inputs = found.bound, weight_inputs(model.graph)
     return graph

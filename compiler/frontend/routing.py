@@ -1,0 +1,285 @@
+"""Experts' tokens picked by NonZero, as TorchScript and dynamo export them, over all tokens instead.
+
+An expert's tokens are where a router chose it: their number depends on data, and no memory can be planned for it. So
+the expert gets every token, at the place among the token's choices that is its own (the first where it was not chosen),
+and the routing weights that are gathered for it become 0 where it was not chosen: what it adds to those tokens is 0.
+Which experts were chosen at all, where a graph asks for it, are all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+TOKENS, CHOICES, EXPERTS = "tokens", "choices", "experts"
+WEIGHTS = frozenset(
+    {"Div", "Cast", "CastLike", "Unsqueeze", "Squeeze", "Reshape", "Flatten", "Transpose", "Identity", "Softmax"}
+)
+"""What lies between a router's TopK and the gathering of its weights."""
+PLACES = frozenset(
+    {
+        "Transpose",
+        "Split",
+        "Squeeze",
+        "Slice",
+        "Gather",
+        "Unsqueeze",
+        "Concat",
+        "Mul",
+        "Add",
+        "Cast",
+        "Reshape",
+        "Expand",
+    }
+)
+"""What indices are made from places with."""
+
+
+def over_all_tokens(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with NonZero of a router's choice replaced; others stay, to be refused by name."""
+    nodes = [node for node in model.graph.node if node.op_type == "NonZero"]
+    if not nodes:
+        return model
+    found = onnx.ModelProto()
+    found.CopyFrom(model)
+    _Router(found).run()
+    return found
+
+
+class _Router:
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self.graph = model.graph
+        self.opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 1)
+        self.maker = {name: node for node in self.graph.node for name in node.output if name}
+        self.values = {tensor.name: tensor for tensor in self.graph.initializer}
+        self.known: dict[str, np.ndarray[Any, Any]] = {}
+        self.users: dict[str, list[onnx.NodeProto]] = {}
+        for node in self.graph.node:
+            for name in set(node.input):
+                self.users.setdefault(name, []).append(node)
+
+    def run(self) -> None:
+        before: dict[str, list[onnx.NodeProto]] = {}
+        after: dict[str, list[onnx.NodeProto]] = {}
+        places = [node for node in self.graph.node if node.op_type == "NonZero"]
+        for node in places:
+            if (count := self._experts(node.input[0])) is not None:
+                name = node.output[0]
+                self.known[name] = np.arange(count)[None]
+                before[name] = [_Writer(node.name or name).constant(self.known[name], name)]
+        for node in places:
+            if node.output[0] in self.known:
+                continue
+            choice = self._choice(node.input[0])
+            gathers = list(self._weight_gathers(node, choice[1])) if choice else []
+            if choice is None or not gathers:
+                continue
+            chosen = f"{node.output[0]}.chosen"
+            before[node.output[0]] = list(self._places(node, choice[0], chosen))
+            for gather in gathers:
+                after[gather.output[0]] = list(self._masked(gather, chosen))
+        kept: list[onnx.NodeProto] = []
+        for node in self.graph.node:
+            name = node.output[0] if node.output else ""
+            kept += before.get(name, [node])
+            kept += after.get(name, [])
+        for node in kept:
+            if node.output[0] in after and node.op_type in ("Gather", "GatherND"):
+                node.output[0] = f"{node.output[0]}.all"
+        del self.graph.node[:]
+        self.graph.node.extend(kept)
+
+    # ------------------------------------------------------------------ reading
+
+    def _experts(self, name: str) -> int | None:
+        """The number of experts where a vector says which of them any token chose; None for another vector."""
+        node = self.maker.get(name)
+        while node is not None and node.op_type in ("Cast", "Greater", "GreaterOrEqual"):
+            node = self.maker.get(node.input[0])
+        if node is None or node.op_type != "ReduceSum":
+            return None
+        labels, axes = self._labels(node.input[0]), self._axes(node)
+        if labels is None or axes is None or len(labels[0]) != 3:
+            return None
+        left = [label for i, label in enumerate(labels[0]) if i not in {axis % 3 for axis in axes}]
+        return labels[2] if left == [EXPERTS] else None
+
+    def _choice(self, name: str) -> tuple[int, onnx.NodeProto] | None:
+        """The axis of choices in a matrix that says which tokens chose an expert, and the router's TopK."""
+        found = self._labels(name)
+        if found is None or sorted(found[0]) != sorted((TOKENS, CHOICES)):
+            return None
+        return found[0].index(CHOICES), found[1]
+
+    def _labels(self, name: str) -> tuple[list[str], onnx.NodeProto, int | None] | None:
+        """What the dimensions of a mask of choices are, the router's TopK, and how many experts there are."""
+        chain: list[onnx.NodeProto] = []
+        while (node := self.maker.get(name)) is not None and node.op_type in (
+            "Cast", "Gather", "Transpose", "Squeeze", "Slice", "Identity",
+        ):  # fmt: skip
+            chain.append(node)
+            name = node.input[0]
+        if node is None or node.op_type not in ("OneHot", "Equal"):
+            return None
+        source = node.input[0]
+        labels, count = [TOKENS, CHOICES], None
+        if node.op_type == "OneHot":
+            if _attribute(node, "axis", -1) not in (-1, 2):
+                return None
+            labels.append(EXPERTS)
+            depth = self._constant(node.input[1])
+            count = None if depth is None else int(depth.reshape(-1)[0])
+        while (inner := self.maker.get(source)) is not None and inner.op_type in ("Cast", "Identity", "Unsqueeze"):
+            if inner.op_type == "Unsqueeze":
+                if self._axes(inner) not in ([-1], [2]):
+                    return None
+                labels.append(EXPERTS)
+            source = inner.input[0]
+        if inner is None or inner.op_type != "TopK" or source != inner.output[1] or len(labels) > 3:
+            return None
+        for step in reversed(chain):
+            if not self._follow(step, labels):
+                return None
+        return labels, inner, count
+
+    def _follow(self, node: onnx.NodeProto, labels: list[str]) -> bool:
+        """Update the labels of dimensions by a step; whether it is one that only picks an expert."""
+        match node.op_type:
+            case "Transpose":
+                perm = list(_attribute(node, "perm", []))
+                labels[:] = [labels[i] for i in perm] if sorted(perm) == list(range(len(labels))) else []
+            case "Gather":
+                index, axis = self._constant(node.input[1]), _attribute(node, "axis", 0)
+                if index is None or index.size != 1 or labels[axis] != EXPERTS:
+                    return False
+                if index.ndim == 0:
+                    del labels[axis]
+            case "Squeeze":
+                for axis in sorted(axis % len(labels) for axis in self._axes(node) or [])[::-1]:
+                    if labels[axis] != EXPERTS:
+                        return False
+                    del labels[axis]
+            case _:
+                pass
+        return bool(labels)
+
+    def _weight_gathers(self, node: onnx.NodeProto, router: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
+        """The gathers of routing weights at an expert's places."""
+        weights = self._reached(router.output[0], WEIGHTS)
+        for name in self._reached(node.output[0], PLACES):
+            for user in self.users.get(name, ()):
+                if user.op_type in ("Gather", "GatherND") and user.input[1] == name and user.input[0] in weights:
+                    yield user
+
+    def _reached(self, name: str, kinds: frozenset[str]) -> list[str]:
+        """A value and all that is made of it by operators of some kinds."""
+        found, queue = {name: None}, [name]
+        while queue:
+            for user in self.users.get(queue.pop(), ()):
+                if user.op_type in kinds:
+                    fresh = [output for output in user.output if output and output not in found]
+                    found.update(dict.fromkeys(fresh))
+                    queue += fresh
+        return list(found)
+
+    def _constant(self, name: str) -> np.ndarray[Any, Any] | None:
+        if name in self.known:
+            return self.known[name]
+        if name in self.values:
+            return numpy_helper.to_array(self.values[name])
+        node = self.maker.get(name)
+        if node is not None and node.op_type in ("Transpose", "Split", "Squeeze"):
+            return self._piece(node, name)
+        if node is None or node.op_type != "Constant":
+            return None
+        given = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+        if "value" in given:
+            return numpy_helper.to_array(given["value"])
+        return next((np.asarray(value) for value in given.values()), None)
+
+    def _piece(self, node: onnx.NodeProto, name: str) -> np.ndarray[Any, Any] | None:
+        """A part of a known array."""
+        whole = self._constant(node.input[0])
+        if whole is None:
+            return None
+        if node.op_type == "Transpose":
+            return whole.transpose(_attribute(node, "perm", None))
+        if node.op_type == "Squeeze":
+            axes = self._axes(node)
+            return whole.squeeze(None if axes is None else tuple(axes))
+        axis = _attribute(node, "axis", 0)
+        if whole.shape[axis] != len(node.output):
+            return None
+        return np.split(whole, len(node.output), axis)[list(node.output).index(name)]
+
+    def _axes(self, node: onnx.NodeProto) -> list[int] | None:
+        if len(node.input) > 1:
+            found = self._constant(node.input[1])
+            return None if found is None else [int(axis) for axis in found.reshape(-1)]
+        return [int(axis) for axis in _attribute(node, "axes", [])] or None
+
+    # ------------------------------------------------------------------ writing
+
+    def _places(self, node: onnx.NodeProto, choices: int, chosen: str) -> Iterator[onnx.NodeProto]:
+        """What stands for NonZero: for every token its choice of this expert, [2, tokens]; `chosen` [tokens] if any."""
+        name, matrix = node.output[0], node.input[0]
+        given = _Writer(node.name or name)
+        yield given.node("Cast", [matrix], f"{name}.matrix", to=onnx.TensorProto.FLOAT)
+        yield given.node("ArgMax", [f"{name}.matrix"], f"{name}.choice", axis=choices, keepdims=0)
+        if self.opset < 18:
+            yield given.node("ReduceMax", [f"{name}.matrix"], f"{name}.most", axes=[choices], keepdims=0)
+        else:
+            yield given.constant(np.array([choices], np.int64), f"{name}.axes")
+            yield given.node("ReduceMax", [f"{name}.matrix", f"{name}.axes"], f"{name}.most", keepdims=0)
+        yield given.node("Cast", [f"{name}.most"], chosen, to=onnx.TensorProto.BOOL)
+        yield given.node("Shape", [f"{name}.choice"], f"{name}.shape")
+        yield given.node("Squeeze", [f"{name}.shape"], f"{name}.count")
+        for text, value in (("first", 0), ("step", 1)):
+            yield given.constant(np.array(value, np.int64), f"{name}.{text}")
+        yield given.node("Range", [f"{name}.first", f"{name}.count", f"{name}.step"], f"{name}.token")
+        yield given.constant(np.array([1, -1], np.int64), f"{name}.row")
+        rows = [f"{name}.token", f"{name}.token"]
+        rows[choices] = f"{name}.choice"
+        for i, row in enumerate(rows):
+            yield given.node("Reshape", [row, f"{name}.row"], f"{name}.row{i}")
+        yield given.node("Concat", [f"{name}.row0", f"{name}.row1"], name, axis=0)
+
+    def _masked(self, gather: onnx.NodeProto, chosen: str) -> Iterator[onnx.NodeProto]:
+        """Gathered weights [tokens, …], 0 where the expert was not chosen."""
+        name = gather.output[0]
+        values = f"{name}.all"
+        given = _Writer(gather.name or name)
+        yield given.node("Shape", [values], f"{name}.shape")
+        for text, value in (("from", 1), ("to", 1 << 31)):
+            yield given.constant(np.array([value], np.int64), f"{name}.{text}")
+        yield given.node("Slice", [f"{name}.shape", f"{name}.from", f"{name}.to"], f"{name}.rest")
+        yield given.node("Shape", [f"{name}.rest"], f"{name}.rank")
+        one = numpy_helper.from_array(np.array([1], np.int64))
+        yield given.node("ConstantOfShape", [f"{name}.rank"], f"{name}.ones", value=one)
+        yield given.constant(np.array([-1], np.int64), f"{name}.lead")
+        yield given.node("Concat", [f"{name}.lead", f"{name}.ones"], f"{name}.form", axis=0)
+        yield given.node("Reshape", [chosen, f"{name}.form"], f"{name}.chosen")
+        yield given.node("Sub", [values, values], f"{name}.zero")
+        yield given.node("Where", [f"{name}.chosen", values, f"{name}.zero"], name)
+
+
+class _Writer:
+    """Nodes that stand for another: named after it."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def node(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> onnx.NodeProto:
+        return helper.make_node(kind, inputs, [output], f"{self.name}.{output.rpartition('.')[2]}", **attributes)
+
+    def constant(self, value: np.ndarray[tuple[int, ...], np.dtype[np.int64]], output: str) -> onnx.NodeProto:
+        return self.node("Constant", [], output, value=numpy_helper.from_array(value))
+
+
+def _attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
+    found = next((attribute for attribute in node.attribute if attribute.name == name), None)
+    return default if found is None else helper.get_attribute_value(found)
