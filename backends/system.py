@@ -7,6 +7,7 @@ A system file is TOML. A number is `{ value = 256, unit = "rows", source = "…"
 from __future__ import annotations
 
 import difflib
+import math
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -126,7 +127,10 @@ def _quantity(table: Mapping[str, Any], path: str, where: str) -> Quantity:
     for key in ("unit", bases[0]):
         if not isinstance(table[key], str) or not table[key]:
             raise _bad(where, f"{path}: {key} is no text", f'write {key} = "…"')
-    return Quantity(table["value"], table["unit"], bases[0], table[bases[0]], path)
+    value = table["value"]
+    if isinstance(value, int | float) and not (math.isfinite(value) and (value >= 0 or ".technology." in path)):
+        raise _bad(where, f"{path} is {value}", "give a number from 0 on")
+    return Quantity(value, table["unit"], bases[0], table[bases[0]], path)
 
 
 def suggestion(word: str, known: Iterator[str] | tuple[str, ...] | list[str]) -> str:

@@ -407,3 +407,9 @@ def test_our_bugs_exit_with_70_and_leave_a_bundle(monkeypatch: pytest.MonkeyPatc
     facts = json.loads((folder / "command.json").read_text())
     assert facts["where"] == "place, pass place-weights"
     assert facts["versions"]["crossbank"]
+
+
+def test_a_cache_that_no_device_holds() -> None:
+    model = Path(__file__).parents[1] / "samples" / "tiny_llama" / "tiny_llama.onnx"
+    done = crossbank("compile", model, "-t", "aim", "--context", 1_000_000, "-o", "a.cbk")
+    refused(done, "CB0311", "the cache of 8 sequences needs", "which has 14336", "a smaller --context or --max-batch")

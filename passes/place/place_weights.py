@@ -37,12 +37,6 @@ class Packing:
     def place(self, tiling: Tiling) -> int:
         """The first of the consecutive units of one instance: first fit in the order of groups."""
         size = self.units_per_group
-        if tiling.within_group and tiling.units > size:
-            raise ProgramError(
-                "CB0311",
-                f"a matrix needs {tiling.units} {tiling.unit_name}s within one {tiling.group_name}, which has {size}",
-                help=f"choose a system whose {tiling.group_name} has more {tiling.unit_name}s",
-            )
         if tiling.within_group:
             for group, used in enumerate(self.used):
                 if used + tiling.units <= size:
@@ -103,6 +97,8 @@ class PlaceWeightsPass(ModulePass):
         order = _in_order(op)
         packings: dict[str, Packing] = {}
         for slot, row in order:
+            if slot.tiling.within_group and slot.tiling.units > slot.tiling.units_per_group:
+                raise _too_large(ctx, slot, row)
             packing = packings.setdefault(slot.engine, Packing(slot.tiling.units_per_group))
             free = packing.free
             slot.first_unit.append(packing.place(slot.tiling))
@@ -174,10 +170,28 @@ def _groups(order: Sequence[tuple[Slot, int]]) -> int:
     return max(len(packing.used) for packing in packings.values())
 
 
+def _node(slot: Slot, row: int) -> str:
+    nodes = node_names(slot.user) if slot.user is not None else ()
+    return nodes[row % len(nodes)] if nodes else slot.name
+
+
+def _too_large(ctx: CompileContext, slot: Slot, row: int) -> ProgramError:
+    tiling, is_cache = slot.tiling, isinstance(slot.op, CacheOp)
+    what = f"the cache of {ctx.options.max_batch} sequences" if is_cache else "a matrix"
+    return ProgramError(
+        "CB0311",
+        f"{what} needs {tiling.units} {tiling.unit_name}s within one {tiling.group_name}, which has "
+        f"{max(tiling.units_per_group, 0)} for weights and caches",
+        f"{ctx.model_name}: {_node(slot, row)}",
+        "give a smaller --context or --max-batch"
+        if is_cache
+        else f"choose a system whose {tiling.group_name} has more {tiling.unit_name}s",
+    )
+
+
 def _too_few(ctx: CompileContext, slot: Slot, row: int, free: int, needed: int) -> ProgramError:
     tiling, groups = slot.tiling, ctx.options.groups
-    nodes = node_names(slot.user) if slot.user is not None else ()
-    node = nodes[row % len(nodes)] if nodes else slot.name
+    node = _node(slot, row)
     many = "" if groups == 1 else "s"
     what = f"({tiling.grid[0]}x{tiling.grid[1]} tiles of {tiling.tile[0]}x{tiling.tile[1]})"
     return ProgramError(

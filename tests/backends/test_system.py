@@ -87,3 +87,9 @@ def test_targets_are_found_by_name_or_path(tmp_path: Path) -> None:
         with pytest.raises(ProgramError) as caught:
             load_system(target)
         assert caught.value.code == "CB0203" and message in str(caught.value)
+
+
+@pytest.mark.parametrize("number", ["-1", "nan", "inf"])
+def test_numbers_that_no_chip_has_are_refused(number: str) -> None:
+    with pytest.raises(ProgramError, match=rf"group\.area_mm2 is {number}"):
+        read_system(SYSTEM.replace("value = 2.5", f"value = {number}"), "toy.toml")
