@@ -127,10 +127,15 @@ def _quantity(table: Mapping[str, Any], path: str, where: str) -> Quantity:
     for key in ("unit", bases[0]):
         if not isinstance(table[key], str) or not table[key]:
             raise _bad(where, f"{path}: {key} is no text", f'write {key} = "…"')
-    value = table["value"]
-    if isinstance(value, int | float) and not (math.isfinite(value) and (value >= 0 or ".technology." in path)):
-        raise _bad(where, f"{path} is {value}", "give a number from 0 on")
-    return Quantity(value, table["unit"], bases[0], table[bases[0]], path)
+    return Quantity(table["value"], table["unit"], bases[0], table[bases[0]], path)
+
+
+def _check_finite(quantities: Mapping[str, Quantity], where: str) -> None:
+    """Refuse numbers that no memory, link or group has; an engine's numbers are its family's to judge."""
+    for quantity in quantities.values():
+        value = quantity.value
+        if isinstance(value, int | float) and not (math.isfinite(value) and value >= 0):
+            raise _bad(where, f"{quantity.path} is {value}", "give a number from 0 on")
 
 
 def suggestion(word: str, known: Iterator[str] | tuple[str, ...] | list[str]) -> str:
@@ -199,6 +204,7 @@ def read_system(text: str, where: str) -> System:
             raise _bad(where, f"engine {name!r}: unknown kind {kind!r}", suggestion(kind, engine_kinds()))
         sections = {key: value for key, value in table.items() if key not in ("name", "kind")}
         engines[name] = EngineSpec(name, kind, _plain(sections, name, where, found))
+    beside: dict[str, Quantity] = {}
     memories: dict[str, Mapping[str, Any]] = {}
     for table in _tables(raw, "memory", where):
         for key in table:
@@ -206,15 +212,16 @@ def read_system(text: str, where: str) -> System:
                 raise _bad(where, f"memory {table['name']!r}: unknown key {key!r}", suggestion(key, MEMORY_KEYS))
         if "holds" in table and "capacity_bytes" not in table:
             raise _bad(where, f"memory {table['name']!r} has no capacity_bytes", "add it, with its unit and source")
-        memories[table["name"]] = _plain(table, f"memory.{table['name']}", where, found)
-    links = tuple(_plain(table, f"link.{table['name']}", where, found) for table in _tables(raw, "link", where))
-    group = _table(raw, "group", where, found)
+        memories[table["name"]] = _plain(table, f"memory.{table['name']}", where, beside)
+    links = tuple(_plain(table, f"link.{table['name']}", where, beside) for table in _tables(raw, "link", where))
+    group = _table(raw, "group", where, beside)
+    _table(raw, "area", where, beside)
+    _check_finite(beside, where)
     if links:
         engines = {e.name: EngineSpec(e.name, e.kind, {**e.config, "links": list(links)}) for e in engines.values()}
-    _table(raw, "area", where, found)
     return System(
         str(raw["name"]), str(raw.get("title", raw["name"])), str(raw.get("description", "")),
-        engines, memories, links, group, found,
+        engines, memories, links, group, {**found, **beside},
     )  # fmt: skip
 
 
