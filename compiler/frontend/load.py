@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from functools import cache
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,8 +12,7 @@ import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
-from onnx import AttributeProto, TensorProto, checker, helper, numpy_helper
-from onnx.defs import onnx_opset_version
+from onnx import AttributeProto, TensorProto, helper, numpy_helper
 
 from crossbank.compiler.frontend.branches import resolved
 from crossbank.compiler.frontend.errors import (
@@ -29,9 +26,7 @@ from crossbank.compiler.frontend.errors import (
     NOT_ONNX,
     SHAPE,
     TOO_LARGE,
-    TRUNCATED,
     UNDEFINED,
-    UNKNOWN_OPS,
     UNSAFE_PATH,
     FrontendError,
 )
@@ -40,19 +35,15 @@ from crossbank.compiler.frontend.graph import ABSENT, MAX_DIM, MAX_ELEMENTS, Gra
 from crossbank.compiler.frontend.loops import unrolled
 from crossbank.compiler.frontend.parameters import weight_inputs, with_parameters
 from crossbank.compiler.frontend.routing import over_all_tokens
+from crossbank.compiler.frontend.well_formed import check_nodes, domain_of, opsets_of
 from crossbank.compiler.frontend.wire import IN_FILE, skeleton
-from crossbank.dialects.onnx import schema_of
 from crossbank.runtime.numerics import dtype_of
 from crossbank.runtime.tensors import FileRange, TensorEntry, TensorStore, element_bits
 
 Weights = Literal["auto", "shape-only"]
 MAX_RANK = 32
-MAX_OPERANDS = 10_000
-"""Inputs and outputs of a node."""
 MAX_TEXT = 1000
 """Characters of a dimension's name or expression."""
-NO_SCHEMA = frozenset({"SimplifiedLayerNormalization", "SkipSimplifiedLayerNormalization"})
-"""Operators that onnxruntime's tools write into the ai.onnx domain although ONNX has no such operator."""
 
 
 def load(path: Path, weights: Weights = "auto") -> Graph:
@@ -66,20 +57,21 @@ def load(path: Path, weights: Weights = "auto") -> Graph:
         raise FrontendError(NOT_ONNX, "not an ONNX file", str(path), "give the path of an .onnx file") from error
     _check_texts(model, path)
     found = resolved(unrolled(inlined(model, path), path), path)
-    whole = over_all_tokens(spelt_out(unrolled(found.model, path), path))
-    model = with_parameters(whole, path, weights == "shape-only")
-    graph = _Loader(path, model, weights, found.undecided).graph()
+    flat = spelt_out(unrolled(found.model, path), path)
+    check_nodes(flat, path, found.undecided)
+    model = with_parameters(over_all_tokens(flat), path, weights == "shape-only")
+    graph = _Loader(path, model, weights).graph()
     graph.bound, graph.weight_inputs = found.bound, weight_inputs(model.graph)
     return graph
 
 
 class _Loader:
-    def __init__(self, path: Path, model: onnx.ModelProto, weights: Weights, undecided: Mapping[str, str]) -> None:
-        self.path, self.model, self.weights, self.undecided = path, model, weights, undecided
+    def __init__(self, path: Path, model: onnx.ModelProto, weights: Weights) -> None:
+        self.path, self.model, self.weights = path, model, weights
         self.folder = path.parent.resolve()
         self.store = TensorStore()
         self.sizes: dict[Path, int] = {}
-        self.opsets = {_domain(entry.domain): entry.version for entry in model.opset_import}
+        self.opsets = opsets_of(model)
 
     def fail(self, code: str, message: str, what: str = "", help: str = "export the model again") -> FrontendError:
         return FrontendError(code, message, f"{self.path}: {what}" if what else str(self.path), help)
@@ -88,13 +80,8 @@ class _Loader:
         proto = self.model.graph
         if not proto.output:
             raise self.fail(NOT_ONNX, "the graph has no outputs")
-        if missing := {_domain(node.domain) for node in proto.node} - self.opsets.keys():
-            name = min(missing) or "ai.onnx"
-            raise self.fail(TRUNCATED, f"the file states no opset version for {name}, whose operators it uses")
         if proto.sparse_initializer:
             raise self.fail(DTYPE, "sparse initializers aren't supported", proto.sparse_initializer[0].values.name)
-        self._known_operators(proto)
-        self._well_formed(proto)
         for tensor in proto.initializer:
             if tensor.name in self.store:
                 raise self.fail(DUPLICATE, f"two initializers are named {tensor.name!r}", tensor.name)
@@ -121,57 +108,8 @@ class _Loader:
                 raise self.fail(UNDEFINED, "nothing computes this output", port.name)
         return graph
 
-    # ------------------------------------------------------------- operators
-
-    def _known_operators(self, proto: onnx.GraphProto) -> None:
-        unknown: Counter[str] = Counter()
-        first: dict[str, str] = {}
-        for node in proto.node:
-            reason = self._unsupported(node)
-            if reason:
-                unknown[reason] += 1
-                first.setdefault(reason, node.name or (node.output[0] if node.output else ""))
-        if unknown:
-            lines = [f"{reason}: {count} nodes, first {first[reason]}" for reason, count in unknown.items()]
-            message = f"{sum(unknown.values())} nodes can't be compiled\n   |  " + "\n   |  ".join(lines)
-            help = "export with standard operators (opset 17 or later), inlined"
-            if all(reason.startswith("If ") for reason in unknown):
-                help = "export prefill and decode as one graph with an empty past, or as two files"
-            raise self.fail(UNKNOWN_OPS, message, help=help)
-
-    def _unsupported(self, node: onnx.NodeProto) -> str:
-        domain = _domain(node.domain)
-        if any(a.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS) for a in node.attribute):
-            why = self.undecided.get(node.output[0], "") if node.output else ""
-            return f"{node.op_type} (control flow with subgraphs{f': {why}' if why else ''})"
-        if domain == "":
-            version = self.opsets.get("", 1)
-            if schema_of(node.op_type, version) is None and node.op_type not in NO_SCHEMA:
-                return f"{node.op_type} (unknown at opset {version})"
-            return ""
-        if (domain, node.op_type) not in _contributed():
-            return f"{domain}:{node.op_type} (unknown operator)"
-        return ""
-
-    def _well_formed(self, proto: onnx.GraphProto) -> None:
-        """Every node of ai.onnx has inputs, outputs and attributes as its operator's schema wants them."""
-        context: Any = checker.C.CheckerContext()
-        context.ir_version = min(max(self.model.ir_version, 3), onnx.IR_VERSION)
-        newest = onnx_opset_version()
-        context.opset_imports = {domain: max(min(version, newest), 0) for domain, version in self.opsets.items()}
-        for node in proto.node:
-            if len(node.input) + len(node.output) > MAX_OPERANDS:
-                message = f"a node of {len(node.input)} inputs and {len(node.output)} outputs"
-                raise self.fail(TOO_LARGE, message, f"{node.name} ({node.op_type})")
-            if _domain(node.domain) == "" and node.op_type not in NO_SCHEMA:
-                try:
-                    checker.check_node(node, context)
-                except checker.ValidationError as error:
-                    text = str(error).strip().splitlines()[0][:300]
-                    raise self.fail(ATTRIBUTE, text, f"{node.name} ({node.op_type})") from error
-
     def _node(self, proto: onnx.NodeProto, index: int) -> Node:
-        domain = _domain(proto.domain)
+        domain = domain_of(proto)
         name = proto.name or f"{proto.op_type}_{index}"
         attributes = {a.name: self._attribute(a, name) for a in proto.attribute}
         inputs, outputs = tuple(proto.input), tuple(proto.output)
@@ -430,14 +368,3 @@ def _texts(graph: onnx.GraphProto) -> Iterator[object]:
         yield port.name
         for dim in port.type.tensor_type.shape.dim:
             yield dim.dim_param
-
-
-def _domain(domain: str) -> str:
-    return "" if domain == "ai.onnx" else domain
-
-
-@cache
-def _contributed() -> frozenset[tuple[str, str]]:
-    """Domain and name of all operators that onnxruntime can run beyond ai.onnx."""
-    state: Any = import_module("onnxruntime.capi.onnxruntime_pybind11_state")
-    return frozenset((schema.domain, schema.name) for schema in state.get_all_operator_schema())

@@ -9,6 +9,7 @@ Which experts were chosen at all, where a graph asks for it, are all.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 import numpy as np
@@ -41,8 +42,7 @@ PLACES = frozenset(
 
 def over_all_tokens(model: onnx.ModelProto) -> onnx.ModelProto:
     """The model with NonZero of a router's choice replaced; others stay, to be refused by name."""
-    nodes = [node for node in model.graph.node if node.op_type == "NonZero"]
-    if not nodes:
+    if not any(node.op_type == "NonZero" for node in model.graph.node) or not _sound(model):
         return model
     found = onnx.ModelProto()
     found.CopyFrom(model)
@@ -50,10 +50,20 @@ def over_all_tokens(model: onnx.ModelProto) -> onnx.ModelProto:
     return found
 
 
+def _sound(model: onnx.ModelProto) -> bool:
+    """Whether each node has a result and none waits for itself: what isn't so is refused later, by name."""
+    makers = {name: node.input for node in model.graph.node for name in node.output}
+    try:
+        TopologicalSorter(makers).prepare()
+    except CycleError:
+        return False
+    return all(node.output for node in model.graph.node)
+
+
 class _Router:
     def __init__(self, model: onnx.ModelProto) -> None:
         self.graph = model.graph
-        self.opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 1)
+        self.opset = _opset(model)
         self.maker = {name: node for node in self.graph.node for name in node.output if name}
         self.values = {tensor.name: tensor for tensor in self.graph.initializer}
         self.known: dict[str, np.ndarray[Any, Any]] = {}
@@ -132,7 +142,7 @@ class _Router:
                 return None
             labels.append(EXPERTS)
             depth = self._constant(node.input[1])
-            count = None if depth is None else int(depth.reshape(-1)[0])
+            count = None if depth is None or depth.size != 1 else int(depth.reshape(-1)[0])
         while (inner := self.maker.get(source)) is not None and inner.op_type in ("Cast", "Identity", "Unsqueeze"):
             if inner.op_type == "Unsqueeze":
                 if self._axes(inner) not in ([-1], [2]):
@@ -154,13 +164,13 @@ class _Router:
                 labels[:] = [labels[i] for i in perm] if sorted(perm) == list(range(len(labels))) else []
             case "Gather":
                 index, axis = self._constant(node.input[1]), _attribute(node, "axis", 0)
-                if index is None or index.size != 1 or labels[axis] != EXPERTS:
+                if index is None or index.size != 1 or not _is(labels, axis, EXPERTS):
                     return False
                 if index.ndim == 0:
                     del labels[axis]
             case "Squeeze":
                 for axis in sorted(axis % len(labels) for axis in self._axes(node) or [])[::-1]:
-                    if labels[axis] != EXPERTS:
+                    if not _is(labels, axis, EXPERTS):
                         return False
                     del labels[axis]
             case _:
@@ -190,7 +200,7 @@ class _Router:
         if name in self.known:
             return self.known[name]
         if name in self.values:
-            return numpy_helper.to_array(self.values[name])
+            return _array(self.values[name])
         node = self.maker.get(name)
         if node is not None and node.op_type in ("Transpose", "Split", "Squeeze"):
             return self._piece(node, name)
@@ -198,7 +208,7 @@ class _Router:
             return None
         given = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
         if "value" in given:
-            return numpy_helper.to_array(given["value"])
+            return _array(given["value"])
         return next((np.asarray(value) for value in given.values()), None)
 
     def _piece(self, node: onnx.NodeProto, name: str) -> np.ndarray[Any, Any] | None:
@@ -207,12 +217,15 @@ class _Router:
         if whole is None:
             return None
         if node.op_type == "Transpose":
-            return whole.transpose(_attribute(node, "perm", None))
+            perm = _attribute(node, "perm", list(range(whole.ndim))[::-1])
+            return whole.transpose(perm) if sorted(perm) == list(range(whole.ndim)) else None
         if node.op_type == "Squeeze":
             axes = self._axes(node)
-            return whole.squeeze(None if axes is None else tuple(axes))
+            ones = [i for i, size in enumerate(whole.shape) if size == 1]
+            gone = ones if axes is None else [axis % max(whole.ndim, 1) for axis in axes]
+            return whole.squeeze(tuple(gone)) if set(gone) <= set(ones) and len(set(gone)) == len(gone) else None
         axis = _attribute(node, "axis", 0)
-        if whole.shape[axis] != len(node.output):
+        if not -whole.ndim <= axis < whole.ndim or whole.shape[axis] != len(node.output):
             return None
         return np.split(whole, len(node.output), axis)[list(node.output).index(name)]
 
@@ -278,6 +291,24 @@ class _Writer:
 
     def constant(self, value: np.ndarray[tuple[int, ...], np.dtype[np.int64]], output: str) -> onnx.NodeProto:
         return self.node("Constant", [], output, value=numpy_helper.from_array(value))
+
+
+def _is(labels: list[str], axis: int, label: str) -> bool:
+    return -len(labels) <= axis < len(labels) and labels[axis] == label
+
+
+def _opset(model: onnx.ModelProto) -> int:
+    return next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 1)
+
+
+def _array(tensor: onnx.TensorProto) -> np.ndarray[Any, Any] | None:
+    """The values of a tensor inside the file; None for others, which are no indices of a router."""
+    if tensor.data_location == onnx.TensorProto.EXTERNAL:
+        return None
+    try:
+        return numpy_helper.to_array(tensor)
+    except (ValueError, TypeError):
+        return None
 
 
 def _attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:

@@ -125,3 +125,24 @@ def test_other_uses_of_nonzero_are_refused(tmp_path: Path) -> None:
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
     with pytest.raises(crossbank.ProgramError, match="where"):
         crossbank.compile(path, quiet=True)
+
+
+@pytest.mark.parametrize("fault", ["no output", "no input", "waits for itself", "no count of experts"])
+def test_what_is_no_routing_is_refused_by_name(tmp_path: Path, fault: str) -> None:
+    model = experts(17, "TorchScript", hit=True)
+    place = next(node for node in model.graph.node if node.op_type == "NonZero")
+    hot = next(node for node in model.graph.node if node.op_type == "OneHot")
+    match fault:
+        case "no output":
+            del place.output[:]
+        case "no input":
+            del place.input[:]
+        case "waits for itself":
+            place.input[0] = place.output[0]
+        case _:
+            depth = next(tensor for tensor in model.graph.initializer if tensor.name == hot.input[1])
+            depth.CopyFrom(numpy_helper.from_array(np.zeros(0, np.int64), depth.name))
+    onnx.save(model, tmp_path / "model.onnx")
+    with pytest.raises(crossbank.ProgramError) as caught:
+        crossbank.compile(tmp_path / "model.onnx", quiet=True)
+    assert caught.value.code.startswith("CB01")
