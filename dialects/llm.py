@@ -283,6 +283,26 @@ class AppendOp(IRDLOperation):
 
 
 @irdl_op_definition
+class EvictOp(IRDLOperation):
+    """What stays of tokens when the first leave: x [B, G, T, D], first [B], y [B, G, P, D].
+
+    y[b, :, i] is x[b, :, first[b] + i], 0 where there is none; first [B] are integers of at least 0.
+    """
+
+    name = "llm.evict"
+    x = operand_def()
+    first = operand_def()
+    y = result_def()
+    traits = traits_def(Pure())
+
+    def verify_(self) -> None:
+        x, y = shape_of(self.x), shape_of(self.y)
+        if len(x) != 4 or len(y) != 4 or (x[0], x[1], x[3]) != (y[0], y[1], y[3]):
+            raise VerifyException("x and y must be [batch, heads, tokens, head_dim] of as many but tokens")
+        _must_have_shape(self.first, y[:1], "first")
+
+
+@irdl_op_definition
 class AttentionOp(IRDLOperation):
     """y = softmax(scale * q kᵀ + mask) v, head h of q with head h // (H/G) of k and v.
 
@@ -294,6 +314,9 @@ class AttentionOp(IRDLOperation):
 
     With `starts` [B] a cache takes the new tokens as `llm.append` does, `clear` and `circular` included, and T is the
     cache's own past + new.
+
+    With `first` [B] too a cache of P tokens does not grow: attention is over T = P + S, new tokens placed among them,
+    and what the cache holds afterwards is what `llm.evict` leaves of these.
     """
 
     name = "llm.attention"
@@ -303,6 +326,7 @@ class AttentionOp(IRDLOperation):
     mask = opt_operand_def()
     sink = opt_operand_def()
     starts = opt_operand_def()
+    first = opt_operand_def()
     cache = opt_prop_def(SymbolRefAttr)
     scale = prop_def(FloatAttr[Float64Type])
     softcap = prop_def(FloatAttr[Float64Type])
@@ -330,7 +354,7 @@ class AttentionOp(IRDLOperation):
     ) -> AttentionOp:
         """An attention without a cache, by its parts."""
         return AttentionOp.build(
-            operands=[q, k, v, _some(mask), _some(sink), []],
+            operands=[q, k, v, _some(mask), _some(sink), [], []],
             properties={
                 "scale": FloatAttr(scale, f64),
                 "softcap": FloatAttr(softcap, f64),
@@ -340,8 +364,15 @@ class AttentionOp(IRDLOperation):
             result_types=[result],
         )
 
-    def with_cache(self, cache: str, k: SSAValue, v: SSAValue, append: AppendOp | None = None) -> AttentionOp:
-        """The same attention over a cache to which k and v are appended, as `append` does where it is given."""
+    def with_cache(
+        self,
+        cache: str,
+        k: SSAValue,
+        v: SSAValue,
+        append: AppendOp | None = None,
+        evict: EvictOp | None = None,
+    ) -> AttentionOp:
+        """The same attention over a cache that takes k and v as `append` does and keeps what `evict` leaves."""
         more: dict[str, Attribute] = {"cache": SymbolRefAttr(cache)}
         starts = None
         if append is not None:
@@ -349,7 +380,7 @@ class AttentionOp(IRDLOperation):
             more |= {} if append.circular is None else {"circular": append.circular}
         kept = {name: value for name, value in self.properties.items() if name != "operandSegmentSizes"}
         return AttentionOp.build(
-            operands=[self.q, k, v, _some(self.mask), _some(self.sink), _some(starts)],
+            operands=[self.q, k, v, _some(self.mask), _some(self.sink), _some(starts), _some(evict and evict.first)],
             properties={**kept, **more},
             result_types=[self.y.type],
         )
@@ -365,6 +396,8 @@ class AttentionOp(IRDLOperation):
             raise VerifyException("q and y differ in dtype")
         if self.starts is not None and self.cache is None:
             raise VerifyException("starts without a cache")
+        if self.first is not None and self.starts is None:
+            raise VerifyException("first without starts")
 
 
 @irdl_op_definition
@@ -400,6 +433,7 @@ LLM = Dialect(
         EmbeddingOp,
         CacheOp,
         AppendOp,
+        EvictOp,
         AttentionOp,
         RoundBlocksOp,
     ],

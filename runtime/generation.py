@@ -96,11 +96,13 @@ class Decoding:
         return dimensions
 
     def _empty_caches(self, feeds: Mapping[str, NDArray[Any]], known: Mapping[str, int]) -> dict[str, int]:
-        """Dimensions that only caches have, which are fed back and start empty."""
+        """Dimensions that only caches have, which are fed back and start empty; caches that do not grow have room."""
         main = self.session.main
         said = frozenset[str](known).union(*(d.symbols for p in main.inputs if p.name in feeds for d in p.shape))
         own = frozenset[str]().union(*(d.symbols for p in main.inputs if p.name in self.returned for d in p.shape))
-        return {name: 0 for name in own - said if name in self.session.code.dimensions}
+        code = self.session.code
+        slots, room = code.context_of.get("slots"), code.limits.get("context", 0)
+        return {name: room if name == slots else 0 for name in own - said if name in code.dimensions}
 
     def _filled(self, port: Port, ids: Tokens, past: int) -> NDArray[Any]:
         dtype, (batch, new) = dtype_of(port.dtype), ids.shape

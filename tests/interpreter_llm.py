@@ -16,6 +16,7 @@ from crossbank.dialects.llm import (
     AttentionOp,
     CacheOp,
     EmbeddingOp,
+    EvictOp,
     GatedOp,
     LayerNormOp,
     LinearOp,
@@ -133,6 +134,15 @@ def placed(op: AppendOp | AttentionOp, past: Array, new: Array, starts: Array, t
     return whole
 
 
+def evicted(tokens: Array, first: Array, room: int) -> Array:
+    """What stays of tokens when the first of each sequence leave."""
+    kept = np.zeros((*tokens.shape[:2], room, tokens.shape[3]), tokens.dtype)
+    for row, start in enumerate(first):
+        rest = tokens[row][:, start : start + room]
+        kept[row, :, : rest.shape[1]] = rest
+    return kept
+
+
 def round_blocks(op: RoundBlocksOp, operands: list[Array]) -> Array:
     """x as int8 blocks would have it."""
     x = operands[0].astype(np.float32)
@@ -195,7 +205,9 @@ class RaisedInterpreter(Interpreter):
         results = self.block(main.body.block, arguments)
         return dict(zip(strings(main.attributes["output_names"]), results, strict=True)) | self.presents
 
-    def append(self, op: AttentionOp, k: Array, v: Array, starts: Array | None) -> tuple[Array, Array]:
+    def append(
+        self, op: AttentionOp, k: Array, v: Array, starts: Array | None, first: Array | None
+    ) -> tuple[Array, Array]:
         """Past and new keys and values of the layer that runs."""
         assert op.cache is not None
         cache = self.caches[op.cache.root_reference.data]
@@ -206,8 +218,10 @@ class RaisedInterpreter(Interpreter):
                 whole = np.concatenate([past, new], axis=2)
             else:
                 total = past.shape[2] + int(Expr.of(cache.new.data).evaluate(self.registers))
+                total += 0 if first is None else new.shape[2]
                 whole = placed(op, past, new, starts, total)
-            self.presents[strings(outputs)[self.call]] = whole
+            kept = whole if first is None else evicted(whole, first, past.shape[2])
+            self.presents[strings(outputs)[self.call]] = kept
             found.append(whole)
         return found[0], found[1]
 
@@ -217,13 +231,19 @@ def _attention(run: Interpreter, op: AttentionOp, operands: list[Array]) -> Arra
     q, k, v, *rest = operands
     if op.cache is not None:
         assert isinstance(run, RaisedInterpreter)
-        k, v = run.append(op, k, v, None if op.starts is None else operands[-1])
+        given = dict(zip(op.operands, operands, strict=True))
+        k, v = run.append(op, k, v, op.starts and given[op.starts], op.first and given[op.first])
     return attention(op, [q, k, v, *rest])
 
 
 @meaning("llm.append")
 def _append(run: Interpreter, op: AppendOp, operands: list[Array]) -> Array:
     return placed(op, *operands, int(shape_of(op.y)[2].evaluate(run.registers)))
+
+
+@meaning("llm.evict")
+def _evict(run: Interpreter, op: EvictOp, operands: list[Array]) -> Array:
+    return evicted(*operands, int(shape_of(op.y)[2].evaluate(run.registers)))
 
 
 def _register(name: str, function: Callable[[Any, list[Array]], Array]) -> None:

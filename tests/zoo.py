@@ -58,6 +58,15 @@ def cases(folder: Path) -> Iterator[tuple[str, dict[str, NDArray[Any]], dict[str
         yield case, feeds, expected
 
 
+def rows_held(tokens: int, room: int, window: int) -> int:
+    """How many rows of a cache for a window count after so many tokens; what lies behind them is undefined.
+
+    Source: the windowed cache of com.microsoft GroupQueryAttention, in the documentation of the operator.
+    """
+    leave = room - window + 1
+    return tokens - leave * max(-(-(tokens - room) // leave), 0)
+
+
 def error(got: NDArray[Any], expected: NDArray[Any]) -> float:
     """Largest absolute difference over largest absolute reference; infinite where shapes differ."""
     if got.shape != expected.shape:

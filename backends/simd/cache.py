@@ -35,6 +35,11 @@ def append(to: Lowering, engine: str, op: AttentionOp, keys: ViewAttr, values: V
     """Copy new keys and values [batch, G, new, D] to their caches with simd engine `engine`; gives all in use."""
     assert op.cache is not None
     found = cache_views(to, op.cache.root_reference.data)
+    if op.first is not None:
+        keys, values = (
+            _moved_on(to, engine, op, cache.valid, source) for cache, source in zip(found, (keys, values), strict=True)
+        )
+        return keys, values
     for cache, source in zip(found, (keys, values), strict=True):
         if op.starts is not None:
             place(to, engine, op, cache.valid, source)
@@ -42,6 +47,19 @@ def append(to: Lowering, engine: str, op: AttentionOp, keys: ViewAttr, values: V
             kind = "copy" if source.dtype == cache.new.dtype else "cast"
             to.emit(engine, kind, dst=cache.new, src=source)
     return found[0].valid, found[1].valid
+
+
+def _moved_on(to: Lowering, engine: str, op: AttentionOp, cache: ViewAttr, new: ViewAttr) -> ViewAttr:
+    """A copy [batch, G, past + new, D] of a cache with new tokens in place; what stays of it goes back to the cache."""
+    assert op.first is not None
+    batch, groups, past, width = cache.shape_exprs
+    tokens = new.shape_exprs[2]
+    whole = to.scratch(cache.dtype.data, [batch, groups, past + tokens, width])
+    to.emit(engine, "copy", dst=sliced(whole, 2, 0, past), src=cache)
+    to.emit(engine, "fill", dst=sliced(whole, 2, past, tokens), value=0.0)
+    place(to, engine, op, whole, new)
+    to.emit(engine, "evict", dst=cache, src=whole, first=to.view(op.first))
+    return whole
 
 
 def place(to: Lowering, engine: str, op: AttentionOp | AppendOp, whole: ViewAttr, new: ViewAttr) -> None:

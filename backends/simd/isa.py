@@ -207,6 +207,10 @@ _define(
     "dst[b, :, starts[b] + i] = src[b, :, i].", moves.place, timing.move, ("src", "src", "starts"),
 )  # fmt: skip
 _define(
+    "evict", 42, [writes("dst", "[B, G, P, D]"), reads("src", "[B, G, T, D]"), reads("first", "[B]")],
+    "dst[b, :, i] = src[b, :, first[b] + i], 0 where there is none.", moves.evict, timing.move, ("dst", "dst", "first"),
+)  # fmt: skip
+_define(
     "round_blocks", 41, [_DST, _SRC, count("block", "features that share a scale", low=1)],
     "dst = src as int8 with a scale of max|src| / 127 for each block of the last axis would have it.",
     rows.round_blocks, timing.dynamic_quantize,

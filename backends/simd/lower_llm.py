@@ -66,6 +66,11 @@ def _append(w: Writer) -> None:
     place(w.to, w.engine, w.op, dst, w.to.view(w.op.new))
 
 
+def _evict(w: Writer) -> None:
+    assert isinstance(w.op, llm.EvictOp)
+    w.emit("evict", dst=w.result(), src=w.to.view(w.op.x), first=w.to.view(w.op.first))
+
+
 def _round_blocks(w: Writer) -> None:
     assert isinstance(w.op, llm.RoundBlocksOp)
     w.emit("round_blocks", dst=w.result(), src=w.to.view(w.op.x), block=w.op.block.value.data)
@@ -201,6 +206,7 @@ HANDLERS: dict[str, Handler] = {
     "llm.activation": Handler(_activation),
     "llm.embedding": Handler(_embedding),
     "llm.append": Handler(_append),
+    "llm.evict": Handler(_evict),
     "llm.round_blocks": Handler(_round_blocks),
     "llm.attention": Handler(_attention, refuses_attention),
 }

@@ -144,6 +144,22 @@ def place(unit: object, o: Any) -> None:
             dst[row, :, start + count :] = np.zeros((), dst.dtype)
 
 
+def evict(unit: object, o: Any) -> None:
+    """dst[b, :, i] = src[b, :, first[b] + i], 0 where there is none."""
+    dst, src, first = o.dst[0], o.src[0], o.first[0]
+    room, total = dst.shape[2], src.shape[2]
+    if first.size and int(first.min()) < 0:
+        raise ProgramError(
+            "CB0570",
+            f"evict: tokens from {int(first.min())} on, of {total}",
+            help="check the lengths that the program was fed",
+        )
+    for row, start in enumerate(first.tolist()):
+        kept = max(min(room, total - start), 0)
+        dst[row, :, :kept] = src[row, :, start : start + kept]
+        dst[row, :, kept:] = np.zeros((), dst.dtype)
+
+
 def trilu(unit: object, o: Any) -> None:
     """dst = the upper or lower triangle of src's last two axes, from diagonal `diagonal`."""
     rows, columns = o.src.shape[-2:]

@@ -196,6 +196,14 @@ def _place(o: Any, config: Any) -> None:
     expect("starts", o.starts.shape, (batch,))
 
 
+def _evict(o: Any, config: Any) -> None:
+    if len(o.dst.shape) != 4 or len(o.src.shape) != 4:
+        refuse("caches and their tokens have four dimensions")
+    batch, groups, _, width = o.dst.shape
+    expect("src", o.src.shape, (batch, groups, o.src.shape[2], width))
+    expect("first", o.first.shape, (batch,))
+
+
 def _round_blocks(o: Any, config: Any) -> None:
     if np.any(np.asarray(o.src.shape[-1]) % np.asarray(o.block)):
         refuse(f"{shape_text(o.src.shape[-1:])} features are no multiple of {int(np.max(o.block))}")
@@ -243,6 +251,7 @@ CHECKS: dict[str, Check] = {
     "matmul": _matmul,
     "mask_softmax": all_of(rank(1, "dst"), kinds("f", "dst", "src", "sink"), broadcast("dst", "src", "mask"), _sink),
     "place": all_of(kinds("i", "starts"), _place),
+    "evict": all_of(kinds("i", "first"), alike("dst", "src"), _evict),
     "round_blocks": all_of(_ROWS, kinds("f", "dst", "src"), _round_blocks),
     "convert": all_of(broadcast("dst", "src"), kinds("f", "dst")),
     "quantize": all_of(

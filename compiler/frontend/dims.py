@@ -73,10 +73,12 @@ def roles(graph: Graph) -> Roles:
         and "mask" not in port.name
         and (port.dtype.startswith(("float", "bfloat", "int8", "uint8")))
     )
-    if caches:
-        free = [name for dim in shape_of_port(by_name[caches[0]]) if (name := _symbol(dim)) and name != batch]
+    windows = {name for node in graph if node.attributes.get("sliding_window_cache") for name in node.inputs}
+    grows = [name for name in caches if name not in windows]
+    if grows:
+        free = [name for dim in shape_of_port(by_name[grows[0]]) if (name := _symbol(dim)) and name != batch]
         named = [name for name in free if "past" in name.lower()]
-        grown = _symbol(shape_of_port(by_name[caches[0]])[-2])
+        grown = _symbol(shape_of_port(by_name[grows[0]])[-2])
         past = named[0] if named else grown if grown in free else next(iter(free), None)
     return Roles(batch, sequence, past if past != sequence else None, caches)
 

@@ -25,6 +25,7 @@ def macs_of(op: Operation, caches: Mapping[str, CacheOp]) -> Expr:
             if op.cache is not None:
                 cache = caches[op.cache.root_reference.data]
                 total = Expr.of(cache.past.data) + Expr.of(cache.new.data)
+                total = total + tokens if op.first is not None else total
             return batch * heads * tokens * total * (head_dim + shape_of(op.y)[3])
         case Operation(name="onnx.MatMul"):
             return product(shape_of(op.results[0])) * shape_of(op.operands[0])[-1]

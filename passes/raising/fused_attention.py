@@ -11,12 +11,12 @@ from xdsl.dialects.builtin import BoolAttr
 from xdsl.ir import Operation, SSAValue
 
 from crossbank.dialects import onnx
-from crossbank.dialects.llm import AppendOp, AttentionOp
+from crossbank.dialects.llm import AppendOp, AttentionOp, EvictOp
 from crossbank.dialects.shape import dtype_of, shape_of, tensor
 from crossbank.passes.raising.axes import source_with
 from crossbank.passes.raising.matching import attr, rank
 from crossbank.passes.raising.parts import Parts, Unfit
-from crossbank.runtime.expr import ONE, ZERO, Expr, product
+from crossbank.runtime.expr import ONE, ZERO, Expr, maximum, product
 
 KEY_VALUE = (0, 1, -1, 2, 3)
 
@@ -137,15 +137,16 @@ def _group_query(op: Operation, parts: Parts) -> list[SSAValue | None]:
     """GroupQueryAttention as onnxruntime's CPU kernel computes it.
 
     seqlens_k + 1 tokens of a sequence are valid, the new ones are the last of them (a prompt's are the first S). Its
-    keys and values lie in front without gaps; behind them the cache is cleared.
+    keys and values lie in front without gaps; behind them the cache is cleared. Queries behind the valid tokens see
+    what the last of these sees; the kernel for float32 without cap and sink lets their window go on instead.
     """
     found = operands_of(op, 17)
     query, key, value, past_key, past_value, seqlens, total = found[:7]
     cos, sin, positions, bias, sink = found[7:12]
     if any(operand is not None for operand in (found[12], found[13], found[16])):
         raise Unfit("attention: a quantised cache, or lengths of queries")
-    if attr(op, "sliding_window_cache", 0) or query is None or seqlens is None:
-        raise Unfit("attention: a cache of a window")
+    if query is None or seqlens is None:
+        raise Unfit("attention: no queries, or no lengths")
     heads, groups = int(attr(op, "num_heads")), int(attr(op, "kv_num_heads"))
     q, k, v = _heads(parts, query, key, value, heads, groups)
     for i, norm in ((14, "q"), (15, "k")):
@@ -157,16 +158,29 @@ def _group_query(op: Operation, parts: Parts) -> list[SSAValue | None]:
     batch, _, tokens, width = shape_of(q)
     lengths = parts.binary("Add", parts.reshape(parts.cast(seqlens, "int64"), (batch,)), parts.number(1, "int64"))
     past = None if past_key is None or past_value is None else (past_key, past_value)
-    starts = _starts(parts, op, lengths, tokens, past, total)
+    resident = None
+    if attr(op, "sliding_window_cache", 0):
+        resident = _resident(op, parts, lengths, tokens, past)
+        if bias is not None:
+            raise Unfit("attention: addends of positions that a cache of a window has no more")
+    starts = _starts(parts, op, lengths, tokens, past, total) if resident is None else resident.positions
     if attr(op, "do_rotary", 0):
         q, k = _rotated(op, parts, (q, k), (cos, sin), positions, starts)
     keys, values = k, v
-    if past is not None:
+    presents: tuple[SSAValue, SSAValue] | None = None
+    if past is not None and resident is not None:
+        starts, length = resident.starts, shape_of(past[0])[2] + tokens
+        keys, values = (append(parts, p, x, starts, length, True) for p, x in zip(past, (k, v), strict=True))
+        presents = _evicted(parts, keys, resident.first, past[0]), _evicted(parts, values, resident.first, past[1])
+        lengths = parts.binary("Add", starts, parts.dim(tokens))
+    elif past is not None:
         length = shape_of(op.results[1])[2] if len(op.results) > 1 else shape_of(past[0])[2] + tokens
         keys, values = (append(parts, p, x, starts, length, True) for p, x in zip(past, (k, v), strict=True))
     masks = Masks(parts)
     columns = shape_of(keys)[2]
     rows = column(parts, starts, tokens)
+    if dtype_of(q) != "float32" or attr(op, "softcap", 0.0) or sink is not None or attr(op, "smooth_softmax", 0):
+        rows = parts.node("Min", [rows, _last(parts, lengths)], "int64", shape_of(rows))
     window = int(attr(op, "local_window_size", -1))
     masks.window(rows, columns, window - 1 if window > 0 else -1, 0 if attr(op, "causal", 1) else -1)
     ends = parts.reshape(lengths, (batch, ONE, ONE, ONE))
@@ -188,7 +202,57 @@ def _group_query(op: Operation, parts: Parts) -> list[SSAValue | None]:
             nan_to_zero=True,
         )
     )
-    return results_of(op, merge_heads(parts, y), keys, values)
+    return results_of(op, merge_heads(parts, y), *(presents or (keys, values)))
+
+
+@dataclass(frozen=True)
+class _Resident:
+    """What a cache of a window holds of each sequence, int64 [B] each."""
+
+    positions: SSAValue
+    """Of the first new token in the sequence."""
+    starts: SSAValue
+    """How many tokens it holds: where the new ones go."""
+    first: SSAValue
+    """Which of these and the new ones is the first that stays."""
+
+
+def _resident(
+    op: Operation, parts: Parts, lengths: SSAValue, tokens: Expr, past: tuple[SSAValue, SSAValue] | None
+) -> _Resident:
+    """A cache of P rows for a window W holds the last L(T) of T tokens.
+
+    L(T) = T - G * ceil(max(T - P, 0) / G), with G = P - W + 1: G leave at once (com.microsoft GroupQueryAttention,
+    `sliding_window_cache`).
+    """
+    window = int(attr(op, "local_window_size", -1))
+    if past is None or window < 1:
+        raise Unfit("attention: a cache of a window without past or window")
+    rows = shape_of(past[0])[2]
+    group = parts.dim(maximum(rows - (window - 1), ONE))
+    more = parts.binary("Sub", group, parts.number(1, "int64"))
+
+    def held(count: SSAValue) -> SSAValue:
+        shape, zero = shape_of(count), parts.number(0, "int64")
+        over = parts.node("Max", [parts.binary("Sub", count, parts.dim(rows)), zero], "int64", shape)
+        groups = parts.binary("Div", parts.binary("Add", over, more), group)
+        return parts.binary("Sub", count, parts.binary("Mul", groups, group))
+
+    before = parts.binary("Sub", lengths, parts.dim(tokens))
+    before = parts.node("Max", [before, parts.number(0, "int64")], "int64", shape_of(lengths))
+    starts = held(before)
+    present = parts.binary("Add", starts, parts.dim(tokens))
+    return _Resident(before, starts, parts.binary("Sub", present, held(lengths)))
+
+
+def _last(parts: Parts, lengths: SSAValue) -> SSAValue:
+    """The position [B, 1, 1, 1] of each sequence's last valid token."""
+    last = parts.binary("Sub", lengths, parts.number(1, "int64"))
+    return parts.reshape(last, (shape_of(lengths)[0], ONE, ONE, ONE))
+
+
+def _evicted(parts: Parts, tokens: SSAValue, first: SSAValue, past: SSAValue) -> SSAValue:
+    return parts.add(EvictOp.build(operands=[tokens, first], result_types=[past.type]))
 
 
 def _scale(op: Operation, width: Expr) -> float:

@@ -13,7 +13,7 @@ from xdsl.passes import ModulePass
 from xdsl.rewriter import InsertPoint, Rewriter
 
 from crossbank.dialects.imc import RepeatOp
-from crossbank.dialects.llm import AppendOp, AttentionOp, CacheOp
+from crossbank.dialects.llm import AppendOp, AttentionOp, CacheOp, EvictOp
 from crossbank.dialects.shape import dtype_of, shape_of
 from crossbank.passes.context import CompileContext
 from crossbank.passes.raising.matching import axis_of, made_by, users
@@ -37,7 +37,8 @@ TOKENS = 2
 class RaiseCachePass(ModulePass):
     """Where attention reads past and new tokens whose past is an input and which are an output: an `llm.cache`.
 
-    Past and new are put together by Concat, or by `llm.append` at each sequence's own place.
+    Past and new are put together by Concat, or by `llm.append` at each sequence's own place. The output is all of them
+    or what `llm.evict` leaves.
     """
 
     name = "raise-cache"
@@ -69,12 +70,18 @@ class _Part:
     """The keys or values of one attention: past and new, where they enter and leave, as whom the file knows them."""
 
     joined: Operation
+    evict: EvictOp | None
     past: SSAValue
     new: SSAValue
     argument: int
     result: int
     inputs: Sequence[str]
     outputs: Sequence[str]
+
+    @property
+    def kept(self) -> SSAValue:
+        """Past and new tokens as they are returned."""
+        return self.joined.results[0] if self.evict is None else self.evict.y
 
 
 def _pair(attention: AttentionOp, function: FuncOp, calls: Sequence[RepeatOp]) -> tuple[_Part, _Part] | str:
@@ -87,7 +94,7 @@ def _pair(attention: AttentionOp, function: FuncOp, calls: Sequence[RepeatOp]) -
         return values
     if shape_of(keys.past) != shape_of(values.past) or dtype_of(keys.past) != dtype_of(values.past):
         return "keys and values differ in shape"
-    if not _alike(keys.joined, values.joined):
+    if not _alike(keys, values):
         return "keys and values are appended differently"
     heads, size = shape_of(keys.past)[1], shape_of(keys.past)[3]
     if not heads.is_constant or not size.is_constant:
@@ -95,10 +102,13 @@ def _pair(attention: AttentionOp, function: FuncOp, calls: Sequence[RepeatOp]) -
     return keys, values
 
 
-def _alike(keys: Operation, values: Operation) -> bool:
-    if isinstance(keys, AppendOp) and isinstance(values, AppendOp):
-        return keys.starts is values.starts and keys.properties == values.properties
-    return keys.name == values.name
+def _alike(keys: _Part, values: _Part) -> bool:
+    left, right = keys.joined, values.joined
+    if (keys.evict and keys.evict.first) is not (values.evict and values.evict.first):
+        return False
+    if isinstance(left, AppendOp) and isinstance(right, AppendOp):
+        return left.starts is right.starts and left.properties == right.properties
+    return left.name == right.name
 
 
 def _joined(value: SSAValue) -> tuple[Operation, SSAValue, SSAValue] | str:
@@ -124,13 +134,16 @@ def _part(value: SSAValue, attention: AttentionOp, function: FuncOp, calls: Sequ
         return "the past is no input"
     if users(past) != [joined]:
         return "the past is used elsewhere too"
-    returns = [use for use in value.uses if isinstance(use.operation, ReturnOp)]
-    if len(returns) != 1 or any(user not in (attention, returns[0].operation) for user in users(value)):
+    evict = next((user for user in users(value) if isinstance(user, EvictOp)), None)
+    kept = value if evict is None else evict.y
+    returns = [use for use in kept.uses if isinstance(use.operation, ReturnOp)]
+    known = [attention, *(use.operation for use in returns), *([] if evict is None else [evict])]
+    if len(returns) != 1 or any(user not in known for user in (*users(value), *users(kept))):
         return f"past and new tokens together are returned {len(returns)} times or used elsewhere"
     named = names_of(function, calls, argument, returns[0].index)
     if isinstance(named, str):
         return named
-    return _Part(joined, past, new, argument, returns[0].index, *named)
+    return _Part(joined, evict, past, new, argument, returns[0].index, *named)
 
 
 def _raise(module: ModuleOp, attention: AttentionOp, parts: tuple[_Part, _Part], name: str) -> None:
@@ -156,17 +169,19 @@ def _raise(module: ModuleOp, attention: AttentionOp, parts: tuple[_Part, _Part],
     first = next(op for op in module.ops if isinstance(op, FuncOp))
     Rewriter.insert_op(cache, InsertPoint.before(first))
     placed = keys.joined if isinstance(keys.joined, AppendOp) else None
-    appended = attention.with_cache(name, keys.new, values.new, placed)
+    appended = attention.with_cache(name, keys.new, values.new, placed, keys.evict)
     for part in parts:
-        for use in list(part.joined.results[0].uses):
+        for use in list(part.kept.uses):
             if isinstance(use.operation, ReturnOp):
                 use.operation.operands[use.index] = part.past
+        if part.evict is not None:
+            replace(part.evict, [], [None])
     replace(attention, [appended])
 
 
 def _growth(part: _Part) -> Expr:
     """By how many tokens a step makes the cache longer."""
-    return shape_of(part.joined.results[0])[TOKENS] - shape_of(part.past)[TOKENS]
+    return shape_of(part.kept)[TOKENS] - shape_of(part.past)[TOKENS]
 
 
 def _note_dims(ctx: Context, parts: tuple[_Part, _Part]) -> None:

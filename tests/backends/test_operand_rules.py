@@ -55,6 +55,7 @@ GOOD: list[tuple[Any, str, dict[str, Any]]] = [
         {"dst": f(1, VARIES, 4), "x": f(1, VARIES, 3), "w": f(4, 3), "bias": f(4), "transposed": Flag.YES},
     ),
     (SIMD, "place", {"dst": f(2, 2, 9, 4), "src": f(2, 2, VARIES, 4), "starts": i(2)}),
+    (SIMD, "evict", {"dst": f(2, 2, 5, 4), "src": f(2, 2, 9, 4), "first": i(2)}),
     (SIMD, "round_blocks", {"dst": f(2, 6), "src": f(2, 6), "block": 3}),
     (
         MATRIX,
@@ -69,6 +70,9 @@ GOOD: list[tuple[Any, str, dict[str, Any]]] = [
 ]
 BAD: list[tuple[Any, str, dict[str, Any]]] = [
     (SIMD, "place", {"dst": f(2, 2, 9, 4), "src": f(2, 2, 3, 4), "starts": i(3)}),
+    (SIMD, "evict", {"dst": f(2, 2, 5, 4), "src": f(2, 2, 9, 4), "first": i(3)}),
+    (SIMD, "evict", {"dst": f(2, 2, 5, 4), "src": f(2, 1, 9, 4), "first": i(2)}),
+    (SIMD, "evict", {"dst": f(2, 2, 5, 4), "src": i(2, 2, 9, 4), "first": i(2)}),
     (SIMD, "place", {"dst": f(2, 2, 9, 4), "src": f(2, 1, 3, 4), "starts": i(2)}),
     (SIMD, "round_blocks", {"dst": f(2, 6), "src": f(2, 6), "block": 4}),
     (

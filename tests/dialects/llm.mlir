@@ -10,9 +10,10 @@ builtin.module {
     %4 = "llm.gated"(%3, %2) <{activation = "silu"}> : (tensor<2x3x4xf32>, tensor<2x3x4xf32>) -> tensor<2x3x4xf32>
     %5 = "llm.activation"(%4) <{activation = "gelu"}> : (tensor<2x3x4xf32>) -> tensor<2x3x4xf32>
     %6 = "llm.rotary"(%q, %c, %c) <{interleaved = false}> : (tensor<2x2x3x4xf32>, tensor<3x2xf32>, tensor<3x2xf32>) -> tensor<2x2x3x4xf32>
-    %7 = "llm.attention"(%6, %q, %q) <{cache = @kv, scale = 0.5 : f64, softcap = 0.0 : f64, causal = true, nan_to_zero = false, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0, 0>}> : (tensor<2x2x3x4xf32>, tensor<2x2x3x4xf32>, tensor<2x2x3x4xf32>) -> tensor<2x2x3x4xf32>
+    %7 = "llm.attention"(%6, %q, %q) <{cache = @kv, scale = 0.5 : f64, softcap = 0.0 : f64, causal = true, nan_to_zero = false, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0, 0, 0>}> : (tensor<2x2x3x4xf32>, tensor<2x2x3x4xf32>, tensor<2x2x3x4xf32>) -> tensor<2x2x3x4xf32>
     %8 = "llm.append"(%q, %6, %at) <{clear = true, circular = false}> : (tensor<2x2x3x4xf32>, tensor<2x2x3x4xf32>, tensor<2xi64>) -> tensor<2x2x6x4xf32>
     %9 = "llm.round_blocks"(%5) <{block = 2 : i64}> : (tensor<2x3x4xf32>) -> tensor<2x3x4xf32>
+    %10 = "llm.evict"(%8, %at) : (tensor<2x2x6x4xf32>, tensor<2xi64>) -> tensor<2x2x3x4xf32>
     func.return
   }
 }
@@ -26,9 +27,10 @@ builtin.module {
 // CHECK-NEXT: %4 = "llm.gated"(%3, %2) <{activation = "silu"}> : (tensor<2x3x4xf32>, tensor<2x3x4xf32>) -> tensor<2x3x4xf32>
 // CHECK-NEXT: %5 = "llm.activation"(%4) <{activation = "gelu"}> : (tensor<2x3x4xf32>) -> tensor<2x3x4xf32>
 // CHECK-NEXT: %6 = "llm.rotary"(%q, %c, %c) <{interleaved = false}> : (tensor<2x2x3x4xf32>, tensor<3x2xf32>, tensor<3x2xf32>) -> tensor<2x2x3x4xf32>
-// CHECK-NEXT: %7 = "llm.attention"(%6, %q, %q) <{cache = @kv, scale = 5.000000e-01 : f64, softcap = 0.000000e+00 : f64, causal = true, nan_to_zero = false, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0, 0>}> : (tensor<2x2x3x4xf32>, tensor<2x2x3x4xf32>, tensor<2x2x3x4xf32>) -> tensor<2x2x3x4xf32>
+// CHECK-NEXT: %7 = "llm.attention"(%6, %q, %q) <{cache = @kv, scale = 5.000000e-01 : f64, softcap = 0.000000e+00 : f64, causal = true, nan_to_zero = false, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0, 0, 0>}> : (tensor<2x2x3x4xf32>, tensor<2x2x3x4xf32>, tensor<2x2x3x4xf32>) -> tensor<2x2x3x4xf32>
 // CHECK-NEXT: %8 = "llm.append"(%q, %6, %at) <{clear = true, circular = false}> : (tensor<2x2x3x4xf32>, tensor<2x2x3x4xf32>, tensor<2xi64>) -> tensor<2x2x6x4xf32>
 // CHECK-NEXT: %9 = "llm.round_blocks"(%5) <{block = 2 : i64}> : (tensor<2x3x4xf32>) -> tensor<2x3x4xf32>
+// CHECK-NEXT: %10 = "llm.evict"(%8, %at) : (tensor<2x2x6x4xf32>, tensor<2xi64>) -> tensor<2x2x3x4xf32>
 // CHECK-NEXT: "func.return"() : () -> ()
 // CHECK-NEXT: }) : () -> ()
 // -----
@@ -162,7 +164,7 @@ builtin.module {
 // Attention is over heads,
 builtin.module {
   func.func @main(%q : tensor<2x3x4xf32>) {
-    %0 = "llm.attention"(%q, %q, %q) <{scale = 0.5 : f64, softcap = 0.0 : f64, causal = true, nan_to_zero = false, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0, 0>}> : (tensor<2x3x4xf32>, tensor<2x3x4xf32>, tensor<2x3x4xf32>) -> tensor<2x3x4xf32>
+    %0 = "llm.attention"(%q, %q, %q) <{scale = 0.5 : f64, softcap = 0.0 : f64, causal = true, nan_to_zero = false, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0, 0, 0>}> : (tensor<2x3x4xf32>, tensor<2x3x4xf32>, tensor<2x3x4xf32>) -> tensor<2x3x4xf32>
     func.return
   }
 }
@@ -172,7 +174,7 @@ builtin.module {
 // as many for each key and value head,
 builtin.module {
   func.func @main(%q : tensor<1x3x3x4xf32>, %k : tensor<1x2x3x4xf32>) {
-    %0 = "llm.attention"(%q, %k, %k) <{scale = 0.5 : f64, softcap = 0.0 : f64, causal = true, nan_to_zero = false, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0, 0>}> : (tensor<1x3x3x4xf32>, tensor<1x2x3x4xf32>, tensor<1x2x3x4xf32>) -> tensor<1x3x3x4xf32>
+    %0 = "llm.attention"(%q, %k, %k) <{scale = 0.5 : f64, softcap = 0.0 : f64, causal = true, nan_to_zero = false, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0, 0, 0>}> : (tensor<1x3x3x4xf32>, tensor<1x2x3x4xf32>, tensor<1x2x3x4xf32>) -> tensor<1x3x3x4xf32>
     func.return
   }
 }
@@ -182,7 +184,7 @@ builtin.module {
 // in one number format.
 builtin.module {
   func.func @main(%q : tensor<1x2x3x4xf32>) {
-    %0 = "llm.attention"(%q, %q, %q) <{scale = 0.5 : f64, softcap = 0.0 : f64, causal = true, nan_to_zero = false, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0, 0>}> : (tensor<1x2x3x4xf32>, tensor<1x2x3x4xf32>, tensor<1x2x3x4xf32>) -> tensor<1x2x3x4xf16>
+    %0 = "llm.attention"(%q, %q, %q) <{scale = 0.5 : f64, softcap = 0.0 : f64, causal = true, nan_to_zero = false, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0, 0, 0>}> : (tensor<1x2x3x4xf32>, tensor<1x2x3x4xf32>, tensor<1x2x3x4xf32>) -> tensor<1x2x3x4xf16>
     func.return
   }
 }
@@ -201,7 +203,7 @@ builtin.module {
 // New tokens have places of their own in a cache only.
 builtin.module {
   func.func @main(%q : tensor<2x2x3x4xf32>, %at : tensor<2xi64>) {
-    %0 = "llm.attention"(%q, %q, %q, %at) <{scale = 0.5 : f64, softcap = 0.0 : f64, causal = true, nan_to_zero = false, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0, 1>}> : (tensor<2x2x3x4xf32>, tensor<2x2x3x4xf32>, tensor<2x2x3x4xf32>, tensor<2xi64>) -> tensor<2x2x3x4xf32>
+    %0 = "llm.attention"(%q, %q, %q, %at) <{scale = 0.5 : f64, softcap = 0.0 : f64, causal = true, nan_to_zero = false, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0, 1, 0>}> : (tensor<2x2x3x4xf32>, tensor<2x2x3x4xf32>, tensor<2x2x3x4xf32>, tensor<2xi64>) -> tensor<2x2x3x4xf32>
     func.return
   }
 }
@@ -215,3 +217,12 @@ builtin.module {
   }
 }
 // CHECK: 4 features are no multiple of 3
+// -----
+// What stays has the heads and sizes of what was there.
+builtin.module {
+  func.func @main(%x : tensor<2x2x6x4xf32>, %at : tensor<2xi64>) {
+    %0 = "llm.evict"(%x, %at) : (tensor<2x2x6x4xf32>, tensor<2xi64>) -> tensor<2x3x5x4xf32>
+    func.return
+  }
+}
+// CHECK: of as many but tokens

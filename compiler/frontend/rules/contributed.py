@@ -31,6 +31,8 @@ def group_query_attention(step: Step) -> Outputs:
         length = total[0] if total else cache[2] if cache[2].is_constant else cache[2] + query[1]
         if cache[2].is_constant:
             length = maximum(cache[2], length) if length.is_constant else cache[2]
+        if step.attribute("sliding_window_cache", 0):
+            length = cache[2]
     else:
         length = query[1]
     present = Info(step.dtype(0), (query[0], Expr.of(kv_heads), length, size))

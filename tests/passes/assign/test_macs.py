@@ -44,7 +44,7 @@ def test_attention_over_a_cache_counts_both_products_over_all_tokens() -> None:
         f"""builtin.module {{ {CACHE}
         func.func @main(%q : {q}, %k : {k}, %v : {k}) -> {q} {{
           %y = "llm.attention"(%q, %k, %v) <{{scale = 1.0 : f64, softcap = 0.0 : f64, causal = true,
-            nan_to_zero = false, cache = @kv, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0, 0>}}>
+            nan_to_zero = false, cache = @kv, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0, 0, 0>}}>
             : ({q}, {k}, {k}) -> {q}
           func.return %y : {q}
         }} }}""",
