@@ -32,7 +32,8 @@ from crossbank.runtime.registry import instruction_set, make_cost_unit
 
 LIVE_OPS_LIMIT = 5000
 DEFAULT_CONTEXT = 2048
-MAX_CONTEXT = 1 << 40
+MAX_CONTEXT, MAX_BATCH, MAX_TOKENS = 1 << 40, 1 << 20, 1 << 40
+"""Whatever a token takes, sizes stay within 64 bits; programs address less."""
 Progress = Callable[[str, float], None]
 """Called with a phase's name and the share of the work that is done, 0 to 1."""
 
@@ -268,9 +269,7 @@ def compile_to_module(
 ) -> tuple[ModuleOp, Compilation]:
     """Run the phases up to schedule (or `stop_after`); gives the module and the job with its context."""
     check_phase(stop_after)
-    if (context is not None and context < 1) or max_batch < 1:
-        name, value = ("--max-batch", max_batch) if max_batch < 1 else ("--context", context)
-        raise ProgramError("CB0804", f"{name} {value}: at least 1 is needed", help=f"leave {name} out for its default")
+    check_capacity(context, max_batch)
     from crossbank.compiler.frontend.convert import import_model
 
     ctx = make_context(target, host)
@@ -297,6 +296,14 @@ def note_calibration(ctx: CompileContext, ranges: Mapping[str, Any] | None) -> N
     ctx.notes.pop("calibration", None)
     if ranges:
         ctx.notes["calibration"] = "sample tokens"
+
+
+def check_capacity(context: int | None, max_batch: int | None) -> None:
+    """ProgramError CB0804 for capacities that no program has; None are those not given."""
+    for name, value, most in (("--max-batch", max_batch, MAX_BATCH), ("--context", context, MAX_CONTEXT)):
+        if value is not None and not 1 <= value <= most:
+            bound = "at least 1 is needed" if value < 1 else f"at most {most} is taken"
+            raise ProgramError("CB0804", f"{name} {value}: {bound}", help=f"leave {name} out for its default")
 
 
 def check_phase(name: str | None) -> None:
@@ -360,3 +367,9 @@ def _choose_context(ctx: CompileContext, quiet: bool) -> None:
             ctx.model_name,
             f"compile with --context {min(declared)} or less",
         )
+    context, batch = ctx.options.context, ctx.options.max_batch
+    if context is not None and context * batch > MAX_TOKENS:
+        raise ProgramError(
+            "CB0804", f"--context {context} and --max-batch {batch} are {context * batch} tokens, at most {MAX_TOKENS} "
+            "are taken", help="give less of either",
+        )  # fmt: skip

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
 
+from crossbank.runtime.output_file import output_file
 from crossbank.runtime.program import ProgramError
 
 
@@ -23,31 +22,5 @@ def read_text(path: Path) -> str:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file; ProgramError CB0501 where that can't be."""
-    write_file(path, lambda file: file.write(text.encode()))
-
-
-def write_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Let `write` fill a file, which appears whole or not at all; ProgramError CB0501 where it can't be made."""
-    check_folder(path)
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        with temporary.open("wb") as file:
-            write(file)
-        temporary.replace(path)
-    except OSError as error:
-        raise ProgramError(
-            "CB0501", f"can't write {path.name}: {error.strerror}", str(path), "give another -o"
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def check_folder(path: Path) -> None:
-    """Refuse an output path whose folder is missing, or that is a folder, before any work is done."""
-    folder = path.resolve().parent
-    if not folder.is_dir():
-        raise ProgramError(
-            "CB0501", f"there is no folder {folder} to write {path.name} into", help="make it, or give another -o"
-        )
-    if path.is_dir():
-        raise ProgramError("CB0501", f"{path} is a folder", help=f"name a file in it: -o {path / 'program.cbk'}")
+    with output_file(path) as file:
+        file.write(text.encode())

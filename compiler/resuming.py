@@ -17,6 +17,7 @@ from crossbank.backends.system import suggestion
 from crossbank.compiler.driver import (
     Compilation,
     Progress,
+    check_capacity,
     check_phase,
     groups_of,
     guarded,
@@ -34,7 +35,7 @@ from crossbank.passes.context import CompileContext, CompileOptions
 from crossbank.runtime.program import ProgramError
 from crossbank.runtime.tensors import TensorEntry
 
-MAX_BATCH = 8
+DEFAULT_BATCH = 8
 
 
 def parse_module(text: str, ctx: CompileContext, where: str) -> ModuleOp:
@@ -63,8 +64,9 @@ def _dialect(isa: Any) -> Any:
 def _prepare(
     target: str | Path, model: Path | None, context: int | None, max_batch: int | None, **arguments: Any
 ) -> CompileContext:
+    check_capacity(context, max_batch)
     ctx = make_context(target)
-    ctx.options = CompileOptions(context, max_batch or MAX_BATCH, groups=arguments.get("groups"))
+    ctx.options = CompileOptions(context, max_batch or DEFAULT_BATCH, groups=arguments.get("groups"))
     if model is not None:
         from crossbank.compiler.frontend.convert import import_model
 
@@ -93,7 +95,7 @@ def apply_passes(
     _restore_tables(ctx, where)
     noted = ctx.notes.get("capacity", {})
     ctx.options.context = context or noted.get("context")
-    ctx.options.max_batch = max_batch or noted.get("max_batch", MAX_BATCH)
+    ctx.options.max_batch = max_batch or noted.get("max_batch", DEFAULT_BATCH)
     _declare_weights(ctx, module)
     for item in pipeline(passes, known):
         with guarded(f"pass {item.name}", module):

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,17 +102,23 @@ class CompileContext(Context):
             if not path.exists():
                 np.save(path, array[..., None].view(np.uint8) if extended else array, allow_pickle=False)
 
+    def _take_notes(self, noted: dict[str, Any]) -> None:
+        self.notes.update(noted)
+        for name, dtype, shape in self.notes.get("retyped", {}).values():
+            if name in self.tensors:
+                self.retype(name, dtype, tuple(shape))
+        for name, index in self.notes.get("parts", {}).values():
+            if name in self.tensors:
+                self.part(name, index)
+
     def load_tables(self, folder: Path) -> None:
         """Read what was saved to `folder`; ProgramError CB0810 for a table whose content is not what its name says."""
         notes = folder / "tables" / "notes.json"
-        if notes.exists():
-            self.notes.update(json.loads(notes.read_text(encoding="utf-8")))
-            for name, dtype, shape in self.notes.get("retyped", {}).values():
-                if name in self.tensors:
-                    self.retype(name, dtype, tuple(shape))
-            for name, index in self.notes.get("parts", {}).values():
-                if name in self.tensors:
-                    self.part(name, index)
+        try:
+            if notes.exists():
+                self._take_notes(json.loads(notes.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
+            raise ProgramError("CB0810", f"not notes: {error}", str(notes), "write the dump again") from error
         for path in sorted((folder / "tables").glob("*.npy")):
             name, *extended = path.stem.split(".")
             try:
@@ -119,7 +126,7 @@ class CompileContext(Context):
                 if extended:
                     array = array.view(dtype_of(extended[0]))[..., 0]
                 found = self.keep_table(array)
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, TypeError, EOFError, KeyError, AttributeError, BadZipFile) as error:
                 raise ProgramError("CB0810", f"not a table: {error}", str(path), "write the dump again") from error
             if found != name:
                 raise ProgramError("CB0810", "the table has been changed", str(path), "write the dump again")

@@ -12,7 +12,6 @@ import json
 import math
 import os
 import struct
-import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any, cast
@@ -35,6 +34,7 @@ from crossbank.runtime.manifest import (
     SpaceForm,
     StateForm,
 )
+from crossbank.runtime.output_file import check_output, output_file
 from crossbank.runtime.program import (
     FORMAT_VERSION,
     Block,
@@ -54,7 +54,6 @@ from crossbank.runtime.tensors import FileRange, TensorEntry, TensorStore, store
 
 MANIFEST = "manifest.json"
 WEIGHTS = "weights.safetensors"
-SUFFIX = ".cbk"
 ALIGNMENT = 64
 MAX_MANIFEST_BYTES = 256 << 20
 SAMPLES, SAMPLE_BYTES = 16, 64 << 10
@@ -92,8 +91,8 @@ def _members(code: Code) -> dict[str, bytes]:
 
 
 def _is_embedded(data: object) -> bool:
-    """Whether a tensor goes into the file: one in memory, or one that another program holds."""
-    return isinstance(data, np.ndarray) or (isinstance(data, FileRange) and data.path.suffix == SUFFIX)
+    """Whether a tensor goes into the file: one in memory, or one that another program holds (with its hash)."""
+    return isinstance(data, np.ndarray) or (isinstance(data, FileRange) and data.digest is not None)
 
 
 def _constants(code: Code, tensors: TensorStore, folder: Path) -> dict[str, ConstantForm]:
@@ -162,11 +161,10 @@ def _write_weights(archive: zipfile.ZipFile, code: Code, tensors: TensorStore) -
 def save_program(path: str | Path, code: Code, tensors: TensorStore) -> None:
     """Write a `.cbk`; the file appears whole or not at all."""
     target = Path(path)
-    folder = target.resolve().parent
-    if not folder.is_dir():
-        raise ProgramError(
-            "CB0501", f"there is no folder {folder} to write {target.name} into", help="make it, or give another -o"
-        )
+    data = (tensors.entry(name).data for name in code.constants)
+    kept = {part.path for part in data if isinstance(part, FileRange) and not _is_embedded(part)}
+    check_output(target, sorted(kept))
+    folder = Path(os.path.realpath(target)).parent
     files = _members(code)
     constants = _constants(code, tensors, folder)
     manifest = Manifest(
@@ -201,29 +199,11 @@ def save_program(path: str | Path, code: Code, tensors: TensorStore) -> None:
         hashes={name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
         files={name: _fingerprint(folder / name) for name in sorted({c.file for c in constants.values() if c.file})},
     )
-    try:
-        handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{target.name}.")
-    except OSError as error:
-        raise _unwritable(target, error) from error
-    os.close(handle)
-    try:
-        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
-            _write_weights(archive, code, tensors)
-            for name, data in files.items():
-                archive.writestr(zipfile.ZipInfo(name), data)
-            archive.writestr(zipfile.ZipInfo(MANIFEST), msgspec.json.encode(manifest))
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, target)
-    except OSError as error:
-        Path(temporary).unlink(missing_ok=True)
-        raise _unwritable(target, error) from error
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def _unwritable(path: Path, error: OSError) -> ProgramError:
-    return ProgramError("CB0501", f"can't write {path.name}: {error.strerror}", str(path), "give another -o")
+    with output_file(target) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+        _write_weights(archive, code, tensors)
+        for name, content in files.items():
+            archive.writestr(zipfile.ZipInfo(name), content)
+        archive.writestr(zipfile.ZipInfo(MANIFEST), msgspec.json.encode(manifest))
 
 
 def _damaged(path: Path, why: str) -> ProgramError:

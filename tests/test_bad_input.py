@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +21,8 @@ from crossbank.compiler.errors import InternalError
 from samples.export.llama_shape import SHAPES, llama_graph
 from tests.command_line import Done, crossbank
 
-SMALL = Path(__file__).parent / "data" / "zoo" / "ts17_kv_gpt2" / "model.onnx"
+ROOT = Path(__file__).parents[1]
+SMALL = ROOT / "tests" / "data" / "zoo" / "ts17_kv_gpt2" / "model.onnx"
 CONTEXT, MAX_BATCH = 16, 2
 FLOAT = TensorProto.FLOAT
 
@@ -176,6 +180,8 @@ def test_weights_that_do_not_fit() -> None:
         ("--chips", 0, "CB0802"),
         ("--context", 0, "CB0804"),
         ("--max-batch", -1, "CB0804"),
+        ("--context", 10**22, "CB0804"),
+        ("--max-batch", 10**22, "CB0804"),
         ("--stop-after", "plaec", "CB0803"),
     ],
 )
@@ -239,6 +245,45 @@ def test_a_failed_compilation_leaves_an_older_program_alone() -> None:
     assert Path("old.bin").read_bytes() == b"precious"
 
 
+def test_no_command_writes_over_what_it_reads(small: Path) -> None:
+    Path("model.onnx").write_bytes(SMALL.read_bytes())
+    Path("p.bin").write_bytes(small.read_bytes())
+    Path("cal.txt").write_text("some text")
+    Path("a.s").write_text("text")
+    np.savez("x.npz", input_ids=np.ones((1, 1), np.int64))
+    before = {path: path.read_bytes() for path in Path().iterdir()}
+    for command, output in (
+        (("compile", "model.onnx", "-o"), "model.onnx"),
+        (("compile", "model.onnx", "--calibration", "cal.txt", "-o"), "cal.txt"),
+        (("run", "p.bin", "--inputs", "x.npz", "-o"), "x.npz"),
+        (("dis", "p.bin", "-o"), "p.bin"),
+        (("asm", "a.s", "--weights", "p.bin", "-o"), "a.s"),
+        (("cost", "p.bin", "--prompt", 1, "--generate", 1, "--trace"), "p.bin"),
+    ):
+        refused(crossbank(*command, output), "CB0501", output, "would replace")
+    assert {path: path.read_bytes() for path in Path().iterdir()} == before
+
+
+def test_weights_that_a_program_refers_to_are_no_output() -> None:
+    Path("model.onnx").write_bytes(SMALL.read_bytes())
+    program = package.compile("model.onnx", context=8, quiet=True)
+    with pytest.raises(package.ProgramError, match="would replace"):
+        program.save("model.onnx")
+    assert Path("model.onnx").read_bytes() == SMALL.read_bytes()
+
+
+@pytest.mark.parametrize("stream", ["/dev/full", None])
+def test_a_stdout_that_takes_nothing(small: Path, stream: str | None) -> None:
+    script = "import sys; from crossbank.compiler.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", script, "inspect", str(small)]
+    shell = f"{shlex.join(command)} >{stream or '&-'}"
+    done = subprocess.run(shell, shell=True, stderr=subprocess.PIPE, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 1
+    assert "error[CB0501]: can't write to stdout" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+
+
 # -------------------------------------------------------------------- other inputs
 
 
@@ -267,7 +312,7 @@ def test_ir_and_passes() -> None:
 
 def test_assembly(small: Path) -> None:
     Path("bad.s").write_text("gibberish")
-    refused(crossbank("asm", "bad.s", "--weights", small, "-o", "out.cbk"), "CB0580", "line 1", "gibberish")
+    refused(crossbank("asm", "bad.s", "--weights", small, "-o", "out.cbk"), "CB0580", "bad.s, line 1", "gibberish")
 
 
 # ------------------------------------------------------------------------- programs
@@ -342,6 +387,7 @@ def test_inputs_that_hide_something(small: Path) -> None:
     refused(crossbank("run", small, "--inputs", "one.npy"), "CB0814", "one.npy")
     np.savez("objects.npz", input_ids=np.array([{}, {}], dtype=object))
     refused(crossbank("run", small, "--inputs", "objects.npz"), "CB0814", "objects.npz")
+    refused(crossbank("run", small, "--inputs", small), "CB0814", small.name, "is no array")
 
 
 def test_tokens_outside_the_vocabulary(small: Path) -> None:
@@ -410,6 +456,14 @@ def test_our_bugs_exit_with_70_and_leave_a_bundle(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_cache_that_no_device_holds() -> None:
-    model = Path(__file__).parents[1] / "samples" / "tiny_llama" / "tiny_llama.onnx"
+    model = ROOT / "samples" / "tiny_llama" / "tiny_llama.onnx"
     done = crossbank("compile", model, "-t", "aim", "--context", 1_000_000, "-o", "a.cbk")
     refused(done, "CB0311", "the cache of 8 sequences needs", "which has 14336", "a smaller --context or --max-batch")
+
+
+@pytest.mark.parametrize("target", ["ideal", "hermes", "aim"])
+def test_capacities_that_no_address_reaches(target: str) -> None:
+    model = ROOT / "samples" / "tiny_llama" / "tiny_llama.onnx"
+    refused(crossbank("compile", model, "-t", target, "--context", 1 << 40, "--max-batch", 1 << 20), "CB0804", "tokens")
+    done = crossbank("compile", model, "-t", target, "--context", 1 << 40, "--max-batch", 1)
+    refused(done, re.search(r"CB031[12]", done.err)[0])  # pyright: ignore[reportOptionalSubscript]

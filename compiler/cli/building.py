@@ -11,7 +11,8 @@ import typer
 
 from crossbank.compiler.cli.printing import counted, put, put_json, size
 from crossbank.compiler.cli.progress import progress_bar
-from crossbank.compiler.files import check_folder, read_text, write_text
+from crossbank.compiler.files import read_text, write_text
+from crossbank.runtime.output_file import check_output
 
 if TYPE_CHECKING:
     from xdsl.dialects.builtin import ModuleOp
@@ -86,8 +87,9 @@ def compile_command(
     }
     start = time.perf_counter()
     path = output or Path(f"{model.stem}.cbk")
-    check_folder(path)
     starting = None if start_from is None else starting_point(start_from, ir, dump_ir)
+    read = (model, Path(target), calibration, None if starting is None else starting[1])
+    check_output(path, [given for given in read if given is not None])
     stopping = stop_after is not None and stop_after != "emit"
     if stopping and calibration is not None:
         raise typer.BadParameter("ranges come from a whole program: not with --stop-after", param_hint="--calibration")

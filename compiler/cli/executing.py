@@ -10,7 +10,7 @@ import typer
 from crossbank.compiler.cli.building import Batch, Calibration, Chips, Context, Model, Target, chips_of
 from crossbank.compiler.cli.printing import put, put_json, signed, table
 from crossbank.compiler.cli.progress import progress_bar
-from crossbank.compiler.files import check_folder, write_file
+from crossbank.runtime.output_file import check_output, output_file
 
 ProgramFile = Annotated[Path, typer.Argument(help="a compiled program (.cbk)")]
 Seed = Annotated[int, typer.Option(help="which device: seeds programming, drift and read noise")]
@@ -49,7 +49,7 @@ def run_command(
     from crossbank.runtime.compiled import load
 
     if output is not None:
-        check_folder(output)
+        check_output(output, (inputs, program))
     feeds = read_inputs(inputs)
     loaded = load(program)
     reference = None if check is None else model or model_of(loaded, program)
@@ -60,7 +60,8 @@ def run_command(
         found = dict(zip(names, session.run(None, feeds), strict=True))
         compared = compare_with_onnxruntime(reference, feeds, found) if reference is not None else {}
     if output is not None:
-        write_file(output, lambda file: np.savez(file, allow_pickle=False, **found))
+        with output_file(output) as file:
+            np.savez(file, allow_pickle=False, **found)
     rows: list[dict[str, Any]] = [
         {"output": name, "shape": list(value.shape), "dtype": value.dtype.name, **compared.get(name, {})}
         for name, value in found.items()

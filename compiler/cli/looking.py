@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from crossbank.compiler.cli.printing import counted, put, put_json, size, table
-from crossbank.compiler.files import check_folder, read_text, write_text
+from crossbank.compiler.files import read_text, write_text
+from crossbank.runtime.output_file import check_output
+from crossbank.runtime.program import ProgramError
 
 if TYPE_CHECKING:
     from crossbank.runtime.compiled import Program
@@ -95,6 +97,8 @@ def dis_command(
     from crossbank.runtime.assembly.disassembler import disassemble
     from crossbank.runtime.compiled import load
 
+    if output is not None:
+        check_output(output, (program,))
     text = disassemble(load(program).code)
     if output is None:
         put(text.rstrip("\n"))
@@ -111,8 +115,14 @@ def asm_command(
     from crossbank.runtime.assembly.assembler import assemble
     from crossbank.runtime.compiled import Program, load
 
-    check_folder(output)
-    made = Program(assemble(read_text(source)), load(program).tensors)
+    check_output(output, (source,))
+    text = read_text(source)
+    try:
+        code = assemble(text)
+    except ProgramError as error:
+        error.where = f"{source}, {error.where}" if error.where else str(source)
+        raise
+    made = Program(code, load(program).tensors)
     made.verify()
     made.save(output)
 

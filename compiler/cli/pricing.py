@@ -10,7 +10,8 @@ import typer
 
 from crossbank.compiler.cli.printing import counted, put, put_json, quantity, share, size, table
 from crossbank.compiler.cli.progress import progress_bar
-from crossbank.compiler.files import check_folder, write_text
+from crossbank.compiler.files import write_text
+from crossbank.runtime.output_file import check_output
 from crossbank.runtime.program import ProgramError
 
 
@@ -25,7 +26,7 @@ def cost_command(
     generate: Annotated[int, typer.Option(help="tokens to generate")] = 128,
     batch: Annotated[int, typer.Option(help="sequences at once")] = 1,
     by: Annotated[str, typer.Option(help="component, engine, node or phase")] = "component",
-    top: Annotated[int, typer.Option(help="rows of the breakdown to print")] = 12,
+    top: Annotated[int, typer.Option(min=0, help="rows of the breakdown to print")] = 12,
     aim_trace: Annotated[
         Path | None, typer.Option(help="cost a trace of DRAM-PIM commands instead of a program")
     ] = None,
@@ -51,7 +52,7 @@ def cost_command(
     from crossbank.runtime.compiled import load
 
     if trace is not None:
-        check_folder(trace)
+        check_output(trace, (program,))
     loaded = load(program)
     with progress_bar("cost") as update:
         if trace is not None:

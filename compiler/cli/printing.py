@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, cast
+
+from crossbank.runtime.program import ProgramError
 
 _STEPS = (
     ("T", 1e12),
@@ -75,14 +79,32 @@ def table(rows: Iterable[Sequence[str]], head: Sequence[str], numbers: Sequence[
 
 
 def put_json(value: Any) -> None:
-    """Write a JSON document to stdout."""
-    json.dump(value, sys.stdout, indent=2, default=str)
-    sys.stdout.write("\n")
+    """Write a JSON document to stdout; what JSON has no word for (nan, infinities) is null."""
+    put(json.dumps(_finite(value), indent=2, default=str, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in cast("dict[Any, Any]", value).items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in cast("list[Any]", value)]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def put(text: str) -> None:
-    """Write a line of the product to stdout."""
-    sys.stdout.write(text + "\n")
+    """Write a line of the product to stdout; ProgramError CB0501 where that can't be."""
+    try:
+        if sys.stdout is None:  # pyright: ignore[reportUnnecessaryComparison] - so it is where it was closed
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        sys.stdout = None  # lest what is left be tried again at exit
+        raise ProgramError(
+            "CB0501", f"can't write to stdout: {error.strerror}", help="send it to a file or a pipe that takes it"
+        ) from error
 
 
 def note(text: str) -> None:

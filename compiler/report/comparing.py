@@ -32,11 +32,15 @@ def read_inputs(path: Path) -> dict[str, Array]:
         if not isinstance(archive, NpzFile):
             raise ProgramError("CB0814", "an .npy holds one array without a name", str(path), help)
         with archive:
-            return {name: archive[name] for name in archive.files}
+            found: dict[str, Any] = {name: archive[name] for name in archive.files}
     except FileNotFoundError as error:
         raise ProgramError("CB0814", "there is no such file of inputs", str(path), help) from error
     except (OSError, ValueError, EOFError, KeyError, NotImplementedError, MemoryError, zipfile.BadZipFile) as error:
         raise ProgramError("CB0814", f"can't read inputs: {error}", str(path), help) from error
+    strange = [name for name, array in found.items() if not isinstance(array, np.ndarray)]
+    if strange:
+        raise ProgramError("CB0814", f"{strange[0]} is no array", str(path), help)
+    return found
 
 
 def with_formats(feeds: Mapping[str, Array], session: Session) -> dict[str, Array]:

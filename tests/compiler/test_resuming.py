@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -55,3 +56,22 @@ def test_ir_is_resumed_for_the_capacity_it_was_made_for(dumps: list[Path], targe
     assert caught.value.code == "CB0803"
     with pytest.raises(ProgramError, match=r"--max-batch 2, not 8"):
         resume(MODEL, placed, "lower", target, context=32, **{**given, "max_batch": 8})
+
+
+@pytest.mark.parametrize("target", ["hermes"], scope="module")
+def test_damage_beside_the_ir_is_named(dumps: list[Path], target: str, tmp_path: Path) -> None:
+    folder = tmp_path / "ir"
+    shutil.copytree(dumps[0].parent, folder)
+    table, notes = next((folder / "tables").glob("*.npy")), folder / "tables" / "notes.json"
+    given = {"context": None, "weights": "auto", "chips": "auto", "max_batch": 2, "quiet": True}
+    placed = next(file.name for file in reversed(dumps) if ".place." in file.name)
+    damages = [(table, content) for content in (b"", b"\x93NUMPY", b"PK\x03\x04")]
+    damages += [(notes, content) for content in (b"{", b"[3]", b"\xff", b'{"retyped": 3}')]
+    for path, content in damages:
+        kept = path.read_bytes()
+        path.write_bytes(content)
+        with pytest.raises(ProgramError) as caught:
+            resume(MODEL, folder / placed, "lower", target, **given)
+        assert caught.value.code == "CB0810"
+        assert caught.value.where == str(path)
+        path.write_bytes(kept)
