@@ -123,6 +123,9 @@ class DramTiming:
     tccd_s: int
     tccd_l: int
     trrd: int
+    """Activates of banks in different groups."""
+    trrd_l: int
+    """Activates within a bank group."""
     tfaw: int
     """Any four single-bank activates and the next; 0 where it is not enforced. All-bank activates ignore it."""
     twtr_s: int

@@ -1,23 +1,28 @@
 """AiM instruction traces, the text form that the public simulator reads: parse one and say what it costs.
 
-One instruction per line, `AiM <name> <operands>` or `R|W MEM|GPR|CFR <operands>`, as the simulator's README lists them;
-numbers decimal or 0x; a line that starts with `#` is a comment; what follows EOC is not read. Bit i of a channel mask
-is channel `channels - 1 - i`, as in the simulator and in CENT's trace generator.
+One instruction per line, `AiM <name> <operands>` or `R|W MEM|GPR|CFR <operands>`, as the simulator's README lists them,
+with spaces or commas between; numbers decimal or 0x; a line that starts with `#` is a comment; what follows EOC is not
+read. Bit i of a channel mask is channel `channels - 1 - i`, as in the simulator and in CENT's trace generator.
+
+The simulator doesn't hold an instruction against the size of the device. CENT's traces of a rotary embedding multiply
+more columns than a row has, and counts rest on that: such a line is costed as if its row were that long, and noted.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from crossbank.backends.pim import timing as pim
-from crossbank.backends.pim.timing import Channels, DramTiming
+from crossbank.backends.pim.constraints import Dram
+from crossbank.backends.pim.controller import Kind, Request
+from crossbank.backends.pim.replay import Instruction, Replay, replay
+from crossbank.backends.pim.timing_rules import DramTiming
 from crossbank.backends.system import load_system
-from crossbank.runtime.clock import Clock, simple_clock
 from crossbank.runtime.program import ProgramError
 
 FIELDS: Mapping[str, tuple[str, ...]] = {
@@ -46,7 +51,34 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
 }
 """The operands of each instruction, in order."""
 
+_COLUMNS: Mapping[str, tuple[Kind, Dram]] = {
+    "WR_GB": (Kind.AIM, Dram.WRGB),
+    "WR_BIAS": (Kind.AIM, Dram.WRMAC16),
+    "RD_MAC": (Kind.AIM, Dram.RDMAC16),
+    "RD_AF": (Kind.AIM, Dram.RDAF16),
+    "MAC_ABK": (Kind.AIM, Dram.MAC16),
+    "MAC_SBK": (Kind.AIM, Dram.MAC),
+    "EWMUL": (Kind.AIM, Dram.EWMUL16),
+    "COPY_BKGB": (Kind.AIM, Dram.RDCP),
+    "COPY_GBBK": (Kind.AIM, Dram.WRCP),
+    "AF": (Kind.AIM, Dram.AF16),
+    "WR_ABK": (Kind.AIM, Dram.WRA16),
+    "WR_SBK": (Kind.WRITE, Dram.WR),
+    "W MEM": (Kind.WRITE, Dram.WR),
+    "RD_SBK": (Kind.READ, Dram.RD),
+    "R MEM": (Kind.READ, Dram.RD),
+}
+"""The queue that an instruction goes to, and its column command."""
+_BLOCKING = ("RD_MAC", "RD_AF")
+_BARRIERS = ("SYNC", "EOC")
+_REGISTERS = 3
+"""Broadcast, bank groups of EWMUL, activation function."""
 _FUNCTION_REGISTER = 2
+_FUNCTION_ROW = -1
+"""AF opens a row of its own, that of the function's look-up table: this and below, by function."""
+_LONGEST = (1 << 16) - 1
+_LAST_ROW = (1 << 29) - 1
+_NUMBER = re.compile(r"-?(?:0[xX][0-9a-fA-F]+|[0-9]+)")
 
 
 @dataclass(frozen=True)
@@ -69,6 +101,8 @@ class TraceCost:
     by_command: Mapping[str, int]
     """Instructions by name."""
     energy_by_component_pj: Mapping[str, float] = field(default_factory=dict[str, float])
+    notes: Sequence[str] = ()
+    """What no device could do, and is costed all the same."""
 
 
 def _malformed(line: int, path: str, message: str, help: str) -> ProgramError:
@@ -87,12 +121,13 @@ def _parse_line(words: Sequence[str], line: int, path: str, timing: DramTiming) 
         raise _malformed(line, path, message, f"write {usage}")
     operands: dict[str, int] = {}
     for operand, word in zip(names, words[2:], strict=True):
-        try:
-            operands[operand] = int(word, 0)
-        except ValueError:
-            raise _malformed(line, path, f"{operand} {word!r} is not a number", f"write {usage}") from None
-    limits = {"columns": (1, timing.columns), "bank": (0, timing.banks - 1), "row": (0, timing.rows - 1),
+        if not _NUMBER.fullmatch(word):
+            raise _malformed(line, path, f"{operand} {word!r} is not a number", f"write {usage}")
+        operands[operand] = int(word, 16 if "x" in word.lower() else 10)
+    limits = {"columns": (0, _LONGEST), "bank": (0, timing.banks - 1), "row": (0, _LAST_ROW),
               "channel": (0, timing.channels - 1), "mask": (1, (1 << timing.channels) - 1)}  # fmt: skip
+    if name == "W CFR":
+        limits["register"] = (0, _REGISTERS - 1)
     for operand, value in operands.items():
         low, high = limits.get(operand, (0, value if value >= 0 else 0))
         if not low <= value <= high:
@@ -110,51 +145,69 @@ def _parse_line(words: Sequence[str], line: int, path: str, timing: DramTiming) 
 def parse_trace(lines: Iterable[str], timing: DramTiming, path: str = "trace") -> list[Command]:
     """The instructions up to EOC; ProgramError CB0204 names the line of what is malformed."""
     commands: list[Command] = []
+    number = 0
     for number, text in enumerate(lines, 1):
-        words = text.split()
+        words = text.replace(",", " ").split()
         if not words or words[0].startswith("#"):
             continue
         command = _parse_line(words, number, path, timing)
         commands.append(command)
         if command.name == "EOC":
             return commands
-    raise _malformed(len(commands) + 1, path, "the trace ends without EOC", "end it with the line AiM EOC")
+    raise _malformed(number, path, "the trace ends without EOC", "end it with the line AiM EOC")
 
 
-def _groups(commands: Sequence[Command], timing: DramTiming) -> dict[int, tuple[Channels, ...]]:
-    """For each set of channels that some instruction names: the groups that it consists of, which act alike."""
-    everything = (1 << timing.channels) - 1
-    groups = [everything]
-    for mask in {command.channels for command in commands} - {0}:
-        groups = [part for group in groups for part in (group & mask, group & ~mask) if part]
-    named = {group: Channels("pim" if group == everything else f"pim.{group:x}", group.bit_count()) for group in groups}
-    masks = {command.channels or everything for command in commands}
-    return {mask: tuple(named[group] for group in groups if group & mask) for mask in masks}
+def _instructions(commands: Sequence[Command], timing: DramTiming) -> list[Instruction]:
+    """What the front end makes of each line; configuration and general-purpose registers cost it a cycle."""
+    everything, function = (1 << timing.channels) - 1, 0
+    found: list[Instruction] = []
+    for command in commands:
+        name, get = command.name, command.operands.get
+        if name in _BARRIERS:
+            found.append(Instruction(Request(Kind.BARRIER, blocking=True), everything))
+            continue
+        if name == "W CFR" and get("register") == _FUNCTION_REGISTER:
+            function = get("value", 0)
+        if name not in _COLUMNS:
+            found.append(Instruction())
+            continue
+        kind, column = _COLUMNS[name]
+        row = _FUNCTION_ROW - function if column is Dram.AF16 else get("row", 0)
+        request = Request(kind, column, get("bank", -1), row, name in _BLOCKING)
+        found.append(Instruction(request, command.channels, get("columns", 1)))
+    return found
 
 
-def _time(clock: Clock, timing: DramTiming, command: Command, function: int, groups: Sequence[Channels]) -> None:
-    get = command.operands.get
-    columns, bank, row = get("columns", 1), get("bank", 0), get("row", 0)
-    transitions: Mapping[str, Callable[[], object]] = {
-        "WR_GB": lambda: pim.wr_gb(clock, timing, columns, groups),
-        "WR_BIAS": lambda: pim.wr_bias(clock, timing, groups),
-        "RD_MAC": lambda: pim.rd_mac(clock, timing, groups),
-        "RD_AF": lambda: pim.rd_af(clock, timing, groups),
-        "MAC_ABK": lambda: pim.mac_abk(clock, timing, columns, row, groups),
-        "MAC_SBK": lambda: pim.mac_sbk(clock, timing, columns, bank, row, groups),
-        "EWMUL": lambda: pim.ewmul(clock, timing, columns, row, groups),
-        "COPY_BKGB": lambda: pim.copy_bank_to_buffer(clock, timing, columns, bank, row, groups),
-        "COPY_GBBK": lambda: pim.copy_buffer_to_bank(clock, timing, columns, bank, row, groups),
-        "AF": lambda: pim.af(clock, timing, function, groups),
-        "WR_SBK": lambda: pim.write_single_bank(clock, timing, bank, row, 1, groups),
-        "W MEM": lambda: pim.write_single_bank(clock, timing, bank, row, 1, groups),
-        "RD_SBK": lambda: pim.read_single_bank(clock, timing, bank, row, 1, groups),
-        "R MEM": lambda: pim.read_single_bank(clock, timing, bank, row, 1, groups),
-        "WR_ABK": lambda: pim.write_all_banks(clock, timing, row, groups),
-        "SYNC": lambda: pim.sync(clock, timing, groups),
-        "EOC": lambda: pim.end(clock, timing, groups),
-    }
-    transitions.get(command.name, partial(pim.configure, clock, timing))()
+def _energy_pj(done: Replay, timing: DramTiming) -> dict[str, float]:
+    """By component, of all channels."""
+    energy = {"io": timing.io_pj * done.forwarded} if done.forwarded else dict[str, float]()
+    for command, count in done.commands.items():
+        column = command.column
+        if column is not None:
+            parts = timing.energies[column]
+        elif command in (Dram.ACTIVATE, Dram.ACTIVATE_ALL):
+            banks = 1 if command is Dram.ACTIVATE else timing.banks
+            parts = {"dram activate": timing.activate_bank_pj * banks, "controller": timing.command_pj}
+        else:
+            parts = {"controller": timing.command_pj}
+        for component, picojoules in parts.items():
+            energy[component] = energy.get(component, 0.0) + picojoules * count
+    return energy
+
+
+def _notes(commands: Sequence[Command], timing: DramTiming, path: str) -> list[str]:
+    """Where instructions go beyond the device, the first line of each kind."""
+    beyond: dict[str, Command] = {}
+    for command in commands:
+        if command.operands.get("columns", 0) > timing.columns:
+            beyond.setdefault("columns", command)
+        if command.operands.get("row", 0) >= timing.rows:
+            beyond.setdefault("row", command)
+    has = {"columns": f"a row has {timing.columns}", "row": f"a bank has {timing.rows}"}
+    return [
+        f"{path}:{command.line}: {command.name} names {what} {command.operands[what]}, {has[what]}: costed as if it had"
+        for what, command in beyond.items()
+    ]
 
 
 def trace_cycles(path: str | Path, timing: DramTiming, refresh: bool = True) -> TraceCost:
@@ -164,15 +217,9 @@ def trace_cycles(path: str | Path, timing: DramTiming, refresh: bool = True) -> 
     except (OSError, UnicodeDecodeError) as error:
         raise ProgramError("CB0204", f"can't read the trace {path}: {error}", help="give an AiM trace") from error
     commands = parse_trace(text.splitlines(), timing, str(path))
-    groups = _groups(commands, timing)
-    everything = (1 << timing.channels) - 1
-    clock, function = simple_clock(), 0
-    for command in commands:
-        if command.name == "W CFR" and command.operands["register"] == _FUNCTION_REGISTER:
-            function = command.operands["value"]
-        _time(clock, timing, command, function, groups[command.channels or everything])
-    time_ps = int(clock.ready(pim.DMA).time_ps[0])
-    energy = {component: float(joules[0]) * 1e12 for (_, component, _), joules in clock.energy_j.items()}
+    done = replay(timing, _instructions(commands, timing))
+    time_ps = done.cycles * timing.tck_ps
+    energy = _energy_pj(done, timing)
     if refresh:
         time_ps = int(pim.with_refresh(timing, time_ps))
         energy["refresh"] = pim.refresh_energy_pj(timing, time_ps)
@@ -183,6 +230,7 @@ def trace_cycles(path: str | Path, timing: DramTiming, refresh: bool = True) -> 
         sum(energy.values()),
         dict(Counter(c.name for c in commands)),
         energy,
+        _notes(commands, timing, str(path)),
     )
 
 

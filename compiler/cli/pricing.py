@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from crossbank.compiler.cli.printing import counted, put, put_json, quantity, share, size, table
+from crossbank.compiler.cli.printing import counted, note, put, put_json, quantity, share, size, table
 from crossbank.compiler.cli.progress import progress_bar
 from crossbank.compiler.files import write_text
 from crossbank.runtime.output_file import check_output
@@ -117,6 +117,8 @@ def _trace(path: Path, refresh: bool, as_json: bool) -> None:
         raise ProgramError("CB0812", "no installed family reads such traces", help="install the package again")
     with progress_bar("cost"):
         result: dict[str, Any] = entries["aim"].load()(path, refresh)
+    for text in result.get("notes", ()):
+        note(text)
     if as_json:
         put_json(result)
         return
