@@ -18,7 +18,9 @@ from typing import Any
 
 import numpy as np
 
+from crossbank.backends.hiding import NONE, Scores
 from crossbank.runtime.clock import Clock
+from crossbank.runtime.counts import Counts, traffic
 from crossbank.runtime.engine_tables import Number, check_table
 
 KEYS: Mapping[str, tuple[str, ...]] = {
@@ -56,6 +58,11 @@ class Work:
     special: Any = 0
     products: tuple[tuple[Any, Any, Any, Any], ...] = ()
     parts: Any = 1
+
+    @property
+    def macs(self) -> Any:
+        """Multiply-accumulates of all products."""
+        return sum(batch * rows * columns * depth for batch, rows, columns, depth in self.products)
 
 
 @dataclass(frozen=True)
@@ -110,6 +117,13 @@ class Roofline:
                 cycles = cycles + np.ceil(batch * padded * depth / shared) * self.cycles_per_mac
         return np.ceil(cycles * (1000.0 / self.clock_ghz)).astype(np.int64)
 
+    def filled_up(self, work: Work) -> Any:
+        """The MACs of whole sweeps beside those of the products."""
+        swept: Any = 0
+        for batch, rows, columns, depth in work.products:
+            swept = swept + batch * _up(rows, self.mac_rows) * _up(columns, self.mac_columns) * depth
+        return swept - work.macs
+
     def memory_ps(self, size_bytes: Any) -> Any:
         """The time of the traffic, in ps."""
         if not self.bandwidth_bytes_per_s:
@@ -117,7 +131,7 @@ class Roofline:
         return np.ceil(np.asarray(size_bytes) * (PICO / self.bandwidth_bytes_per_s)).astype(np.int64)
 
     def charge(self, clock: Clock, work: Work, size_bytes: Any) -> None:
-        """Advance the engine by one instruction and count its energy and MACs."""
+        """Advance the engine by one instruction and count its energy."""
         start = clock.ready(clock.engine)
         startup_ps = round(self.startup_cycles * 1000.0 / self.clock_ghz) if self.clock_ghz else 0
         if startup_ps:
@@ -130,11 +144,8 @@ class Roofline:
         if np.any(bound):
             start = clock.plus(start, bound, "memory")
         clock.set(clock.engine, start)
-        macs: Any = sum(batch * rows * columns * depth for batch, rows, columns, depth in work.products)
-        if work.products:
-            clock.count("macs", macs)
         energy_pj = np.asarray(work.simple) * self.simple_pj + np.asarray(work.special) * self.special_pj
-        energy_pj = energy_pj + np.asarray(macs) * self.mac_pj
+        energy_pj = energy_pj + np.asarray(work.macs) * self.mac_pj
         if np.any(energy_pj):
             clock.spend("compute", energy_pj / PICO)
         if self.byte_pj:
@@ -151,14 +162,24 @@ def charged(tensors: Sequence[str], work: Callable[[Any], Work]) -> Callable[[Cl
     """The `time` function of an instruction that moves `tensors` once and whose arithmetic `work` tells."""
 
     def time(clock: Clock, o: Any, unit: Roofline) -> None:
-        size_bytes: Any = 0
-        for name in tensors:
-            tensor = getattr(o, name)
-            if tensor is not None:
-                size_bytes = size_bytes + tensor.bytes
-        unit.charge(clock, work(o), size_bytes)
+        unit.charge(clock, work(o), traffic(o, tensors))
 
     return time
+
+
+def counted(
+    tensors: Sequence[str], work: Callable[[Any], Work], scores: Callable[[Any], Scores] | None = None
+) -> Callable[[Any, Roofline], Counts]:
+    """The `counts` function of such an instruction, `scores` telling those of attention."""
+
+    def counts(o: Any, unit: Roofline) -> Counts:
+        done = work(o)
+        sweeps = done.products and (unit.mac_rows > 1 or unit.mac_columns > 1)
+        padding = {"rows and columns that fill up a sweep": unit.filled_up(done)} if sweeps else {}
+        seen = NONE if scores is None else scores(o)
+        return Counts(done.macs, padding, seen.count, seen.hidden, traffic(o, tensors))
+
+    return counts
 
 
 def batch_of(shape: Sequence[Any]) -> Any:

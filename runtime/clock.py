@@ -142,7 +142,10 @@ class Clock:
         self._add(self.energy_j, (self.engine, component, self.node), energy_j)
 
     def count(self, counter: str, amount: IntArray | FloatArray | float) -> None:
-        """Add to a counter (such as `macs` or `activates`) for one execution of the current instruction."""
+        """Add to a counter (such as `activates`) for one execution of the current instruction.
+
+        What doesn't depend on the state of the clock is told by the instruction's `counts` instead.
+        """
         self._add(self.counters, counter, amount)
 
     def _add(self, tally: dict[Any, FloatArray], key: object, amount: IntArray | FloatArray | float) -> None:

@@ -15,6 +15,7 @@ from crossbank.runtime.tensors import TensorStore
 
 if TYPE_CHECKING:
     from crossbank.runtime.cost import Cost
+    from crossbank.runtime.executor import Listener
     from crossbank.runtime.session import Session
 
 
@@ -45,14 +46,22 @@ class Program:
 
         save_program(path, self.code, self.tensors)
 
-    def session(self, seed: int = 0, time_s: float = 0.0, noise: bool = True, ideal: bool = False) -> Session:
+    def session(
+        self,
+        seed: int = 0,
+        time_s: float = 0.0,
+        noise: bool = True,
+        ideal: bool = False,
+        listeners: Sequence[Listener] = (),
+    ) -> Session:
         """A device in the state after programming, `time_s` seconds later.
 
         `noise=False` keeps converters and number formats; `ideal=True` switches those off too. `seed` names the device.
+        `listeners` see every instruction before and after it is executed, such as `runtime.counters.Counters`.
         """
         from crossbank.runtime.session import Session
 
-        return Session(self.code, self.tensors, seed=seed, time_s=time_s, noise=noise, ideal=ideal)
+        return Session(self.code, self.tensors, seed=seed, time_s=time_s, noise=noise, ideal=ideal, listeners=listeners)
 
     def cost(
         self,

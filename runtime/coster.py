@@ -15,6 +15,7 @@ from types import SimpleNamespace
 from typing import Any, TypeAlias, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crossbank.runtime.clock import Clock, FloatArray, Instant, IntArray, latest, pick, widened
 from crossbank.runtime.expr import Expr, Value
@@ -36,12 +37,14 @@ NO_NODE = (1 << NODE_BITS) - 1
 
 @dataclass(frozen=True)
 class TensorCost:
-    """A tensor operand as `time` functions see it: `shape` of ints or int64 (steps,) arrays."""
+    """A tensor operand as `time` and `counts` functions see it: `shape` of ints or int64 (steps,) arrays."""
 
     shape: tuple[Value, ...]
     dtype: str
     space: int
     """Number of the memory space that it lies in."""
+    values: NDArray[Any] | None = None
+    """(trips, *shape), or (1, *shape) where all trips share it; None before anything runs."""
 
     @property
     def elements(self) -> Value:
@@ -259,7 +262,11 @@ class _Run:
         else:
             clock.engine, clock.node = engine, self.number | node.node
             operands = SimpleNamespace(**{name: self._operand(v) for name, v in node.operands.items()})
-            node.instruction.time(clock, operands, self.coster.units[engine])
+            unit = self.coster.units[engine]
+            node.instruction.time(clock, operands, unit)
+            if node.instruction.counts is not None:
+                for name, amount in node.instruction.counts(operands, unit).amounts():
+                    clock.count(name, amount)
             if self.listener is not None:
                 self.listener(engine, node.name, self.within[0], node.node, self.within[1])
         return True

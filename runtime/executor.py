@@ -46,8 +46,12 @@ class Unit(Protocol):
 
 @dataclass(frozen=True)
 class Event:
-    """An instruction being executed, for listeners: `node` names the program node that it belongs to."""
+    """An instruction being executed, for listeners.
 
+    `function` is the entry point that runs, `node` names the program node that the instruction belongs to.
+    """
+
+    function: str
     engine: str
     block: str
     index: int
@@ -85,6 +89,8 @@ class Executor:
         self.lane_chunk = lane_chunk or max(1, min(MAX_LANES, fitting))
         self.rotate = rotate
         self.units: dict[str, Any] = {engine.name: make_unit(engine, machine) for engine in self.code.engines.values()}
+        self.function = ""
+        """The entry point that runs, or ran last."""
         self._decoder = Decoder(self.code)
         self._bodies: dict[tuple[str, str], Body] = {}
         self._rows: dict[str, list[list[int]]] = {}
@@ -100,6 +106,7 @@ class Executor:
             low, high = self.code.registers.get(name, (value, value))
             if not low <= value <= high:
                 raise ProgramError("CB0552", f"{name} is {value}, the program takes {low} to {high}")
+        self.function = function
         with np.errstate(all="ignore"):
             self._streams(self.code.functions[function].block, dimensions)
 
@@ -226,7 +233,15 @@ class Stream:
         listeners = self.executor.listeners
         operands = step.prepare(self.registers, self.lanes)
         event = Event(
-            self.engine, block, step.index, self.node(block, step), step.decoded, operands, self.lanes, self.registers
+            self.executor.function,
+            self.engine,
+            block,
+            step.index,
+            self.node(block, step),
+            step.decoded,
+            operands,
+            self.lanes,
+            self.registers,
         )
         for listener in listeners:
             listener.before(event)

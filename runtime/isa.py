@@ -1,7 +1,7 @@
 """How an instruction is declared: its fields, what it does, and what it costs; everything else derives from that.
 
 An instruction set is one object per family. Encoder, decoder, assembler, verifier, the IR dialect and the reference
-page read the declarations; the executor calls `execute`, the coster calls `time`.
+page read the declarations; the executor calls `execute`, the coster `time`, both `counts`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from enum import Enum, IntEnum, StrEnum
 from typing import Any
 
 import numpy as np
+
+from crossbank.runtime.counts import Counts
 
 ARGUMENTS = 16
 """Operand slots of a record."""
@@ -115,7 +117,9 @@ def number(name: str, doc: str = "") -> Field:
 Execute = Callable[[Any, Any], None]
 """execute(unit, operands): see `executor.Unit` and `executor.Operands`."""
 Time = Callable[[Any, Any, Any], None]
-"""time(clock, operands, unit): see `clock.Clock` and `coster.CostOperands`."""
+"""time(clock, operands, unit): see `clock.Clock` and `coster.TensorCost`."""
+Count = Callable[[Any, Any], Counts]
+"""counts(operands, unit): what one execution does, from operands and unit as `time` gets them."""
 Check = Callable[[Any, Any], None]
 """check(operands, unit): the family's own static rules; raises VerifyError. Operands carry bounds, see `verifier`."""
 
@@ -131,6 +135,7 @@ class Instruction:
     execute: Execute
     time: Time
     check: Check | None = None
+    counts: Count | None = None
     barrier: bool = False
     """Not moved across by the scheduler even where operands do not conflict (it has state beyond its operands)."""
 
@@ -179,10 +184,11 @@ class InstructionSet:
         execute: Execute,
         time: Time,
         check: Check | None = None,
+        counts: Count | None = None,
         barrier: bool = False,
     ) -> Instruction:
         """Declare an instruction; ValueError where it does not fit a record or repeats a name or code."""
-        instruction = Instruction(mnemonic, code, tuple(fields), doc, execute, time, check, barrier)
+        instruction = Instruction(mnemonic, code, tuple(fields), doc, execute, time, check, counts, barrier)
         if len(instruction.slots) > ARGUMENTS:
             raise ValueError(f"{self.name}.{mnemonic} has {len(instruction.slots)} operand slots, at most {ARGUMENTS}")
         if mnemonic in self.instructions or code in self.by_code or not 0 < code < 256:

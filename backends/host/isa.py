@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crossbank.backends.roofline import SOURCES, Roofline, Work, charged
+from crossbank.backends.roofline import SOURCES, Roofline, Work, charged, counted
 from crossbank.runtime.isa import InstructionSet, reads, writes
 from crossbank.runtime.program import ProgramError
 
@@ -54,6 +54,11 @@ def _make_unit(config: Mapping[str, Any], machine: object) -> Unit:
 def _given(o: Any, names: list[str]) -> list[NDArray[Any]]:
     tensors = [getattr(o, name) for name in names]
     return [np.array(t[0], order="C") for t in tensors if t is not None]
+
+
+def _nothing(o: Any) -> Work:
+    """Nobody knows what a piece of the model does."""
+    return Work()
 
 
 FEEDS = [f"in{i}" for i in range(TENSORS)]
@@ -105,7 +110,8 @@ ISA.define(
     [reads(name, optional=True) for name in FEEDS],
     "Take inputs of the next run, which come before its own.",
     _feed,
-    charged(FEEDS, lambda o: Work()),
+    charged(FEEDS, _nothing),
+    counts=counted(FEEDS, _nothing),
     barrier=True,
 )
 for _results in range(1, MOST_RESULTS + 1):
@@ -114,6 +120,7 @@ for _results in range(1, MOST_RESULTS + 1):
         *(reads(f"in{i}", f"input i{i} of the model", optional=True) for i in range(TENSORS - _results)),
         *(writes(f"out{i}", f"output o{i} of the model") for i in range(_results)),
     ]
+    _tensors = [field.name for field in _fields[1:]]
     ISA.define(
         f"run{_results}",
         _results,
@@ -121,6 +128,7 @@ for _results in range(1, MOST_RESULTS + 1):
         f"Run a model with {_results} output{'s' if _results > 1 else ''}; its last inputs, up to "
         f"{TENSORS - _results}, are operands.",
         _run(_results),
-        charged([field.name for field in _fields[1:]], lambda o: Work()),
+        charged(_tensors, _nothing),
+        counts=counted(_tensors, _nothing),
         barrier=True,
     )

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from crossbank.backends import hiding
 from crossbank.backends.matrix import operand_rules, semantics, timing
-from crossbank.backends.roofline import SOURCES, Roofline, charged
+from crossbank.backends.roofline import SOURCES, Roofline, charged, counted
 from crossbank.backends.simd.kinds import Flag
 from crossbank.runtime.isa import InstructionSet, count, enum, number, reads, writes
 
@@ -27,6 +28,9 @@ ISA = InstructionSet(
     make_cost_unit=Roofline.of,
     sources=SOURCES,
 )
+_GEMM = ("dst", "x", "w", "bias", "scales", "zeros")
+_MATMUL = ("dst", "a", "b")
+_ATTENTION = ("dst", "q", "k", "v", "mask")
 
 ISA.define(
     "gemm",
@@ -42,8 +46,9 @@ ISA.define(
     ],
     "dst = x @ w + bias; a quantised w stands for (w - zeros) * scales.",
     semantics.gemm,
-    charged(("dst", "x", "w", "bias", "scales", "zeros"), timing.gemm),
+    charged(_GEMM, timing.gemm),
     check=operand_rules.GEMM,
+    counts=counted(_GEMM, timing.gemm),
 )
 ISA.define(
     "matmul",
@@ -51,8 +56,9 @@ ISA.define(
     [writes("dst", "[.., M, N]"), reads("a", "[.., M, K]"), reads("b", "[.., K, N]"), number("scale")],
     "dst = scale * (a @ b), broadcast over the leading axes.",
     semantics.matmul,
-    charged(("dst", "a", "b"), timing.matmul),
+    charged(_MATMUL, timing.matmul),
     check=operand_rules.MATMUL,
+    counts=counted(_MATMUL, timing.matmul),
 )
 ISA.define(
     "attention",
@@ -72,6 +78,7 @@ ISA.define(
     "dst = softmax(cap(scale * q kᵀ) + mask) v, head h of q with head h // (H/G) of k and v; "
     "cap(s) = softcap * tanh(s / softcap).",
     semantics.attention,
-    charged(("dst", "q", "k", "v", "mask"), timing.attention),
+    charged(_ATTENTION, timing.attention),
     check=operand_rules.ATTENTION,
+    counts=counted(_ATTENTION, timing.attention, hiding.of_attention),
 )

@@ -15,11 +15,12 @@ from typing import Any, cast
 import numpy as np
 
 from crossbank.backends.pim import timing as dram
-from crossbank.backends.pim.layout import Device
+from crossbank.backends.pim.layout import ELEMENT_BYTES, Device
 from crossbank.backends.pim.timing import DMA, Channels
 from crossbank.backends.pim.timing_rules import DramTiming
 from crossbank.runtime.clock import Clock, latest
 from crossbank.runtime.coster import NO_NODE, StepCosts
+from crossbank.runtime.counts import Counts, traffic
 
 PICO = 1e-12
 NOT_DRAM = ("link",)
@@ -85,6 +86,11 @@ def finish(costs: StepCosts, engine: str, unit: Costs, groups: int) -> None:
 Issue = Callable[[Clock, Any, Costs], None]
 
 
+def moves(tensors: Sequence[str]) -> Callable[[Any, Costs], Counts]:
+    """The `counts` of a command that carries tensors between memory and banks or registers."""
+    return lambda o, unit: Counts(bytes=traffic(o, tensors))
+
+
 def _driven(o: Any) -> tuple[Channels]:
     return (Channels("pim", cast(int, o.channels)),)
 
@@ -116,8 +122,14 @@ def wr_bias(clock: Clock, o: Any, unit: Costs) -> None:
 def mac_abk(clock: Clock, o: Any, unit: Costs) -> None:
     """One MAC_ABK."""
     dram.mac_abk(clock, unit.timing, o.columns, o.row, _driven(o))
-    clock.count("macs", o.macs)
-    clock.count("padded_macs", o.columns * o.channels * (unit.device.lanes * unit.device.banks))
+
+
+def mac_abk_counts(o: Any, unit: Costs) -> Counts:
+    """All lanes of all banks multiply, those whose column or bank holds nothing of the model too."""
+    lanes = o.columns * o.channels * (unit.device.lanes * unit.device.banks)
+    return Counts(
+        o.macs, {"lanes and banks without an operand": lanes - o.macs}, others={"bank_bytes": lanes * ELEMENT_BYTES}
+    )
 
 
 def rd_mac(clock: Clock, o: Any, unit: Costs) -> None:
@@ -187,6 +199,11 @@ def move(clock: Clock, o: Any, unit: Costs) -> None:
     each = unit.link_latency_ps + np.ceil(np.asarray(o.bytes) * unit.link_ps_per_byte).astype(np.int64)
     clock.set(DMA, clock.plus(clock.ready(DMA), each * o.hops, "link"))
     clock.spend("link", np.asarray(o.bytes) * np.asarray(o.hops) * unit.link_pj_per_byte * PICO)
+
+
+def move_counts(o: Any, unit: Costs) -> Counts:
+    """What passes links, once for each."""
+    return Counts(others={"link_bytes": o.bytes * o.hops})
 
 
 def sync(clock: Clock, o: Any, unit: Costs) -> None:

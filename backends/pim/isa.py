@@ -64,7 +64,9 @@ def _most(value: Any) -> int:
 
 def _define(mnemonic: str, code: int, fields: list[Field], doc: str) -> None:
     execute, time = getattr(semantics, mnemonic), commands.command(getattr(commands, mnemonic))
-    ISA.define(mnemonic, code, fields, doc, execute, time, check=_check, barrier=True)
+    tensors = [field.name for field in fields if field.access is not None]
+    counts = getattr(commands, f"{mnemonic}_counts", None) or (commands.moves(tensors) if tensors else None)
+    ISA.define(mnemonic, code, fields, doc, execute, time, check=_check, counts=counts, barrier=True)
 
 
 _define(

@@ -7,10 +7,11 @@ computed in float32 and rounded to nearest even when written, float32 and float6
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from crossbank.backends.roofline import SOURCES, Roofline, charged
+from crossbank.backends import hiding
+from crossbank.backends.roofline import SOURCES, Roofline, charged, counted
 from crossbank.backends.simd import elementwise, moves, rows, timing
 from crossbank.backends.simd.kinds import Activation, Binary, Extreme, Flag, Reduction, Rounding, Scatter, Unary
 from crossbank.backends.simd.operand_rules import CHECKS
@@ -35,11 +36,19 @@ ISA = InstructionSet(
 
 
 def _define(
-    mnemonic: str, code: int, fields: list[Field], doc: str, execute: Any, work: Any, traffic: tuple[str, ...] = ()
+    mnemonic: str,
+    code: int,
+    fields: list[Field],
+    doc: str,
+    execute: Any,
+    work: Any,
+    traffic: tuple[str, ...] = (),
+    scores: Callable[[Any], hiding.Scores] | None = None,
 ) -> None:
     """Declare an instruction; its traffic is all its tensors where no other is given."""
     tensors = traffic or tuple(field.name for field in fields if field.access is not None)
-    ISA.define(mnemonic, code, fields, doc, execute, charged(tensors, work), check=CHECKS.get(mnemonic))
+    time, counts = charged(tensors, work), counted(tensors, work, scores)
+    ISA.define(mnemonic, code, fields, doc, execute, time, check=CHECKS.get(mnemonic), counts=counts)
 
 
 def _untimed(name: str, doc: str) -> Field:
@@ -177,7 +186,7 @@ _define(
     ],
     "dst = softmax(cap(scale * src) + mask) over the last axis, with cap(s) = softcap * tanh(s / softcap); a row with "
     "nothing to see gives NaN, or 0.",
-    rows.mask_softmax, timing.mask_softmax,
+    rows.mask_softmax, timing.mask_softmax, scores=hiding.of_rows,
 )  # fmt: skip
 _define(
     "quantize", 30, [_DST, _SRC, reads("scale"), reads("zero", optional=True)],

@@ -57,6 +57,7 @@ ISA.define(
     semantics.program,
     timing.program,
     check=operand_rules.PROGRAM,
+    counts=timing.program_counts,
     barrier=True,
 )
 ISA.define(
@@ -93,6 +94,7 @@ ISA.define(
     semantics.mvm,
     timing.mvm,
     check=operand_rules.MVM,
+    counts=timing.mvm_counts,
     barrier=True,
 )
 ISA.define(
@@ -103,6 +105,7 @@ ISA.define(
     semantics.read_out,
     timing.read_out,
     check=operand_rules.READ_OUT,
+    counts=timing.sums_counts,
     barrier=True,
 )
 ISA.define(
@@ -118,5 +121,6 @@ ISA.define(
     semantics.accumulate,
     timing.accumulate,
     check=operand_rules.ACCUMULATE,
+    counts=timing.sums_counts,
     barrier=True,
 )

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from crossbank.runtime.clock import Clock, latest
+from crossbank.runtime.counts import Counts, traffic
 from crossbank.runtime.engine_tables import COUNT, Number, check_table
 from crossbank.runtime.program import ProgramError
 
@@ -159,9 +160,14 @@ def mvm(clock: Clock, o: Any, unit: ArrayTiming) -> None:
     clock.spend("adc", arrays * unit.columns * unit.phases * unit.adc_pj * PICO)
     clock.spend("dac", arrays * unit.rows * unit.phases * unit.dac_pj * PICO)
     clock.spend("local digital", arrays * unit.columns * unit.digital_pj * PICO)
-    clock.count("macs", width * o.outputs)
-    clock.count("array_mvms", arrays)
-    clock.count("padded_macs", arrays * unit.rows * unit.columns)
+
+
+def mvm_counts(o: Any, unit: ArrayTiming) -> Counts:
+    """All cells of all arrays of the group multiply, those that hold no weight too; x arrives as codes."""
+    macs, arrays = o.x.elements * o.outputs, o.row_tiles * o.column_tiles
+    empty = arrays * unit.rows * unit.columns - macs
+    codes_bytes = -(-o.x.elements * unit.input_bits // 8)
+    return Counts(macs, {"cells without a weight": empty}, bytes=codes_bytes, others={"array_mvms": arrays})
 
 
 def accumulate(clock: Clock, o: Any, unit: ArrayTiming) -> None:
@@ -182,6 +188,11 @@ def accumulate(clock: Clock, o: Any, unit: ArrayTiming) -> None:
     clock.set(f"{clock.engine}.done", latest(clock.ready(f"{clock.engine}.done"), there))
 
 
+def sums_counts(o: Any, unit: ArrayTiming) -> Counts:
+    """Sums leave in float32."""
+    return Counts(bytes=o.dst.elements * 4)
+
+
 def read_out(clock: Clock, o: Any, unit: ArrayTiming) -> None:
     """Send the partial sums of all row tiles to memory."""
     start = latest(clock.ready(clock.engine), clock.ready(_arrays(clock)))
@@ -193,6 +204,11 @@ def program(clock: Clock, o: Any, unit: ArrayTiming) -> None:
     """Write row after row of all arrays of the group at once, each with the iterations of write and verify."""
     clock.set(clock.engine, clock.plus(clock.ready(clock.engine), unit.program_ps, "programming"))
     clock.spend("programming", o.weights.elements * unit.write_pj_per_cell * PICO)
+
+
+def program_counts(o: Any, unit: ArrayTiming) -> Counts:
+    """The matrix arrives as it is stored, with its scales, and the converters' ranges."""
+    return Counts(bytes=traffic(o, ("weights", "scales", "zeros", "input_bound", "output_bound")))
 
 
 def compensate(clock: Clock, o: Any, unit: ArrayTiming) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from crossbank.compiler.cli import building, executing, looking, pricing, targets
+from crossbank.compiler.cli import building, executing, looking, pricing, running, targets
 from crossbank.compiler.errors import OUR_BUG, versions, write_bundle
 from crossbank.runtime.program import ProgramError
 
@@ -19,7 +19,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for module in (building, executing, pricing, looking):
+for module in (building, running, executing, pricing, looking):
     module.register(app)
 app.add_typer(targets.app, name="target")
 

@@ -1,81 +1,28 @@
-"""`run`, `generate` and `evaluate`."""
+"""`generate` and `evaluate`."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
 from crossbank.compiler.cli.building import Batch, Calibration, Chips, Context, Model, Target, chips_of
 from crossbank.compiler.cli.printing import put, put_json, signed, table
 from crossbank.compiler.cli.progress import progress_bar
-from crossbank.runtime.output_file import check_output, output_file
 
 ProgramFile = Annotated[Path, typer.Argument(help="a compiled program (.cbk)")]
 Seed = Annotated[int, typer.Option(help="which device: seeds programming, drift and read noise")]
 Time = Annotated[float, typer.Option("--time", help="seconds since programming ended")]
 Noise = Annotated[bool, typer.Option("--noise/--no-noise", help="no noise: keep converters and number formats only")]
 Ideal = Annotated[bool, typer.Option("--ideal", help="switch every non-ideality of the device off")]
-Check = Literal["onnxruntime"]
 Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
-    app.command("run")(run_command)
     app.command("generate")(generate_command)
     app.command("evaluate")(evaluate_command)
-
-
-def run_command(
-    program: ProgramFile,
-    inputs: Annotated[Path, typer.Option(help="an .npz with an array per input")],
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="write the outputs to this .npz")] = None,
-    check: Annotated[Check | None, typer.Option(help="compare with the model under onnxruntime")] = None,
-    model: Annotated[
-        Path | None, typer.Option(help="the ONNX model, for --check; default: where it was when compiled")
-    ] = None,
-    seed: Seed = 0,
-    time_s: Time = 0.0,
-    noise: Noise = True,
-    ideal: Ideal = False,
-    as_json: Json = False,
-) -> None:
-    """Run a program once on given inputs."""
-    import numpy as np
-
-    from crossbank.compiler.report.comparing import compare_with_onnxruntime, model_of, read_inputs, with_formats
-    from crossbank.runtime.compiled import load
-
-    if output is not None:
-        check_output(output, (inputs, program))
-    feeds = read_inputs(inputs)
-    loaded = load(program)
-    reference = None if check is None else model or model_of(loaded, program)
-    with progress_bar("run"):
-        session = loaded.session(seed=seed, time_s=time_s, noise=noise, ideal=ideal)
-        feeds = with_formats(feeds, session)
-        names = [port.name for port in session.get_outputs()]
-        found = dict(zip(names, session.run(None, feeds), strict=True))
-        compared = compare_with_onnxruntime(reference, feeds, found) if reference is not None else {}
-    if output is not None:
-        with output_file(output) as file:
-            np.savez(file, allow_pickle=False, **found)
-    rows: list[dict[str, Any]] = [
-        {"output": name, "shape": list(value.shape), "dtype": value.dtype.name, **compared.get(name, {})}
-        for name, value in found.items()
-    ]
-    if as_json:
-        put_json(rows)
-        return
-    head = ("output", "shape", "dtype", *(("relative error", "max abs error") if compared else ()))
-    cells: list[tuple[str, ...]] = [
-        (r["output"], "x".join(map(str, r["shape"])), r["dtype"])
-        + ((f"{r['relative_error']:.3g}", f"{r['max_abs_error']:.3g}") if compared else ())
-        for r in rows
-    ]
-    put(table(cells, head, (3, 4)))
 
 
 def generate_command(

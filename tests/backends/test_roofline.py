@@ -12,6 +12,7 @@ from crossbank.backends.matrix.isa import ISA as MATRIX
 from crossbank.backends.roofline import Roofline
 from crossbank.backends.simd.isa import ISA as SIMD
 from crossbank.runtime.clock import Clock, simple_clock
+from crossbank.runtime.counts import Counts
 from crossbank.runtime.isa import InstructionSet
 
 CONFIG = {
@@ -42,6 +43,13 @@ def _run(isa: InstructionSet, mnemonic: str, config: Any, steps: int = 1, **oper
     absent = {field.name: None for field in instruction.fields if field.optional}
     instruction.time(clock, SimpleNamespace(**{**absent, **operands}), isa.make_cost_unit(config))
     return clock
+
+
+def _counts(isa: InstructionSet, mnemonic: str, config: Any, **operands: Any) -> Counts:
+    instruction = isa.instructions[mnemonic]
+    absent = {field.name: None for field in instruction.fields if field.optional}
+    assert instruction.counts is not None
+    return instruction.counts(SimpleNamespace(**{**absent, **operands}), isa.make_cost_unit(config))
 
 
 def _time_ps(clock: Clock) -> list[int]:
@@ -75,9 +83,12 @@ def test_memory_bound_in_several_steps_at_once() -> None:
 
 def test_products_pad_rows_and_count_macs() -> None:
     config = {**CONFIG, "timing": {**CONFIG["timing"], "bandwidth_bytes_per_s": 0.0}}
-    clock = _run(MATRIX, "gemm", config, dst=_tensor(1, 5, 64), x=_tensor(1, 5, 128), w=_tensor(128, 64))
+    operands = {"dst": _tensor(1, 5, 64), "x": _tensor(1, 5, 128), "w": _tensor(128, 64)}
+    clock, counts = _run(MATRIX, "gemm", config, **operands), _counts(MATRIX, "gemm", config, **operands)
     assert _time_ps(clock) == [5000 + 8 * 64 * 128 // 64 * 500]
-    assert clock.counters["macs"].tolist() == [5 * 64 * 128]
+    assert counts.macs == 5 * 64 * 128
+    assert dict(counts.padding) == {"rows and columns that fill up a sweep": 3 * 64 * 128}
+    assert counts.bytes == 4 * (320 + 640 + 8192)
     assert sum(float(e.sum()) for e in clock.energy_j.values()) == pytest.approx(
         2e-12 * 5 * 64 * 128 + 3e-12 * 4 * (320 + 640 + 8192)
     )
@@ -85,8 +96,26 @@ def test_products_pad_rows_and_count_macs() -> None:
 
 def test_attention_counts_both_products() -> None:
     q, k, v = _tensor(2, 6, 3, 8), _tensor(2, 2, 5, 8), _tensor(2, 2, 5, 4)
-    clock = _run(MATRIX, "attention", {}, dst=_tensor(2, 6, 3, 4), q=q, k=k, v=v, softcap=0.0)
-    assert clock.counters["macs"].tolist() == [2 * 6 * 3 * 5 * (8 + 4)]
+    operands = {"dst": _tensor(2, 6, 3, 4), "q": q, "k": k, "v": v, "softcap": 0.0}
+    for past, hidden in ((2, 2 + 1), (0, 4 + 3 + 2), (4, 0), (7, 0)):
+        counts = _counts(MATRIX, "attention", {}, causal=1, past=past, **operands)
+        assert (counts.macs, counts.scores) == (2 * 6 * 3 * 5 * (8 + 4), 2 * 6 * 3 * 5)
+        assert dict(counts.hidden) == {"causal": 2 * 6 * hidden}
+    assert dict(_counts(MATRIX, "attention", {}, causal=0, past=0, **operands).hidden) == {"causal": 0}
+
+
+def test_a_mask_hides_what_the_causal_limit_leaves() -> None:
+    """Two lanes with 3 and 5 of 6 keys to see; the mask hides keys 0 and 4 of one of two heads."""
+    hides = np.array([[1, 0, 0, 0, 1, 0], [0, 0, 0, 0, 0, 0]], bool)
+    lowest = np.finfo(np.float16).min
+    for mask in (~hides, np.where(hides, lowest, 0).astype(np.float16), np.where(hides, -np.inf, 1.5)):
+        operands = {"src": _tensor(2, 6), "dst": _tensor(2, 6), "limit": np.array([3, 5])}
+        values = SimpleNamespace(values=mask[None], bytes=0)
+        counts = _counts(SIMD, "mask_softmax", {}, mask=values, softcap=0.0, **operands)
+        assert counts.scores == 12
+        assert {reason: np.asarray(n).tolist() for reason, n in counts.hidden.items()} == {
+            "causal": [2 * 3, 2 * 1], "mask": [1, 2],
+        }  # fmt: skip
 
 
 def test_gather_moves_what_it_takes() -> None:

@@ -28,4 +28,5 @@ ISA.define(
     "dst = x @ w + bias, operands rounded to bfloat16, summed in float32.",
     semantics.gemm,
     timing.gemm,
+    counts=timing.gemm_counts,
 )

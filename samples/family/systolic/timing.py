@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from crossbank.runtime.clock import Clock
+from crossbank.runtime.counts import Counts, traffic
 
 
 @dataclass(frozen=True)
@@ -35,4 +36,13 @@ def gemm(clock: Clock, o: Any, unit: Parameters) -> None:
     cycles = tiles * (unit.rows + rows)
     clock.set(clock.engine, clock.plus(clock.ready(clock.engine), cycles * unit.cycle_ps, "compute"))
     clock.spend("compute", rows * columns * depth * (unit.mac_pj * 1e-12))
-    clock.count("macs", rows * columns * depth)
+
+
+def gemm_counts(o: Any, unit: Parameters) -> Counts:
+    """Tiles are whole: the array's places beyond the matrix multiply by nothing."""
+    columns, depth = o.dst.shape[-1], o.x.shape[-1]
+    rows = o.dst.elements // columns
+    places = -(-depth // unit.rows) * unit.rows * -(-columns // unit.columns) * unit.columns
+    macs = rows * columns * depth
+    padding = {"places without a weight": rows * places - macs}
+    return Counts(macs, padding, bytes=traffic(o, ("dst", "x", "w", "bias")))

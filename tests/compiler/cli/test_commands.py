@@ -136,6 +136,22 @@ def test_run_writes_what_it_computes(program: Path) -> None:
             np.testing.assert_array_equal(written[port.name], expected)
 
 
+def test_run_counts_what_it_executes(program: Path) -> None:
+    _, feeds, _ = next(zoo.cases(MODEL.parent))
+    np.savez("inputs.npz", **feeds)
+    found = parsed("run", program, "--inputs", "inputs.npz", "--counters", "--json")
+    assert [row["output"] for row in found["outputs"]] == [
+        row["output"] for row in parsed("run", program, "--inputs", "inputs.npz", "--json")
+    ]
+    counters = found["counters"]
+    assert {"main", "setup"} <= set(counters["function"])
+    assert {"xbar.mvm", "simd.mask_softmax"} <= set(counters["instruction"])
+    assert counters["node"]["/m/transformer/h.1/attn/c_attn/Gemm"]["macs"] > 0
+    for view in ("function", "engine", "instruction", "node"):
+        assert sum(tally["bytes"] for tally in counters[view].values()) == counters["total"]["bytes"]
+        assert crossbank("run", program, "--inputs", "inputs.npz", "--counters", "--by", view).code == 0
+
+
 def test_check_finds_the_model_beside_the_program(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "model.onnx").write_bytes(MODEL.read_bytes())

@@ -93,6 +93,8 @@ def test_run(program: Path, request: pytest.FixtureRequest) -> None:
     _, feeds, _ = next(zoo.cases(MODEL.parent))
     np.savez("inputs.npz", **feeds)
     golden_text.check("run", crossbank("run", program, "--inputs", "inputs.npz").out, request)
+    done = crossbank("run", program, "--inputs", "inputs.npz", "--counters", "--by", "engine")
+    golden_text.check("run_counters", done.out, request)
 
 
 def test_generate(program: Path, request: pytest.FixtureRequest) -> None:
