@@ -16,11 +16,13 @@ from onnx.backend.base import Backend, BackendRep
 
 from crossbank.compiler.driver import compile
 from crossbank.compiler.frontend.specialise import deciding_inputs, shapeless_inputs, specialised
+from crossbank.runtime.program import ProgramError
 from crossbank.runtime.session import Session
 
 Array = NDArray[Any]
 _KEPT = 16
 """Programs that one model keeps for different values of the inputs that decide shapes."""
+TOLERANCES = ("rtol", "atol")
 
 
 class CrossbankRep(BackendRep):
@@ -71,10 +73,11 @@ class CrossbankBackend(Backend):
     ) -> CrossbankRep:
         """Compile a model, for the exact target unless `target` names another.
 
-        `allow_host` lets onnxruntime run what the target's engines have no instructions for. ProgramError says what
-        stands in the way.
+        `allow_host` lets onnxruntime run what the target's engines have no instructions for. `rtol` and `atol`, which
+        ONNX's test runner passes on, concern who compares. ProgramError says what stands in the way.
         """
-        return CrossbankRep(model, {"target": "ideal", "host": allow_host, **kwargs})
+        options = {name: value for name, value in kwargs.items() if name not in TOLERANCES}
+        return CrossbankRep(model, {"target": "ideal", "host": allow_host, **options})
 
     @classmethod
     def run_model(cls, model: onnx.ModelProto, inputs: Any, device: str = "CPU", **kwargs: Any) -> tuple[Array, ...]:
@@ -90,15 +93,18 @@ class CrossbankBackend(Backend):
         outputs_info: Sequence[tuple[Any, Sequence[int]]] | None = None,
         **kwargs: Any,
     ) -> tuple[Array, ...]:
-        """Compile a model of one node for inputs of these shapes, at the newest opset, and run it once."""
-        arrays = _listed(inputs)
-        names = [name for name in node.input if name]
+        """Compile a model of one node for inputs of these shapes and run it once.
+
+        `opset_version` says which opset's operator it is: the newest if it isn't given.
+        """
+        version = int(kwargs.pop("opset_version", onnx.defs.onnx_opset_version()))
+        arrays = _arrays(inputs, _names_of(node, inputs))
         ports = [
             helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(a.dtype), a.shape)
-            for name, a in zip(names, arrays, strict=True)
+            for name, a in arrays.items()
         ]
         graph = helper.make_graph([node], "node", ports, [onnx.ValueInfoProto(name=n) for n in node.output if n])
-        opsets = [helper.make_opsetid("", onnx.defs.onnx_opset_version())]
+        opsets = [helper.make_opsetid("", version)]
         if node.domain:
             opsets.append(helper.make_opsetid(node.domain, 1))
         return cls.run_model(helper.make_model(graph, opset_imports=opsets), arrays, device, **kwargs)
@@ -107,6 +113,18 @@ class CrossbankBackend(Backend):
     def supports_device(cls, device: str) -> bool:
         """Programs run on the processor only."""
         return device.split(":")[0] == "CPU"
+
+
+def _names_of(node: onnx.NodeProto, inputs: Any) -> list[str]:
+    """The node's inputs by name, as many as there are arrays: a name that occurs twice may be fed once or twice."""
+    names = [name for name in node.input if name]
+    once = list(dict.fromkeys(names))
+    given = len(once) if isinstance(inputs, Mapping) else len(_listed(inputs))
+    if given not in (len(names), len(once)):
+        raise ProgramError(
+            "CB0603", f"{given} inputs for {len(names)} of {node.op_type}", node.name, "feed one array for each input"
+        )
+    return names if given == len(names) else once
 
 
 def _arrays(inputs: Any, names: Sequence[str]) -> dict[str, Array]:

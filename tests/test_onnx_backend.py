@@ -47,6 +47,23 @@ def test_one_node() -> None:
     np.testing.assert_array_equal(y, [-1, 3])
 
 
+def test_one_node_of_another_opset_and_with_an_input_twice() -> None:
+    x = np.array([[1, 2], [3, 4]], np.float32)
+    node = helper.make_node("ReduceSum", ["x"], ["y"], axes=[0], keepdims=0)
+    np.testing.assert_array_equal(onnx_backend.run_node(node, [x], opset_version=11)[0], [4, 6])
+    twice = helper.make_node("Mul", ["x", "x"], ["y"])
+    for inputs in ([x], [x, x], {"x": x}):
+        np.testing.assert_array_equal(onnx_backend.run_node(twice, inputs)[0], x * x)
+    with pytest.raises(ProgramError, match="1 inputs for 2 of Mul"):
+        onnx_backend.run_node(helper.make_node("Mul", ["x", "z"], ["y"]), [x])
+
+
+def test_the_runners_tolerances_are_no_options() -> None:
+    model = model_of([helper.make_node("Neg", ["x"], ["y"])], [port("x", [1])], ["y"])
+    x = np.ones(1, np.float32)
+    assert onnx_backend.prepare(model, "CPU", rtol=1e-2, atol=1e-3).run([x])[0] == -1
+
+
 def test_initializers_are_no_inputs() -> None:
     model = model_of([helper.make_node("Add", ["x", "w"], ["y"])], [port("x", [2]), port("w", [2])], ["y"])
     model.graph.initializer.append(numpy_helper.from_array(np.array([10, 20], np.float32), "w"))
