@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
+import ml_dtypes
 import numpy as np
 from xdsl.ir import Operation
 
-from crossbank.backends.simd.views import expanded, padded, remade, split, unsqueezed
+from crossbank.backends.simd.views import expanded, padded, remade, sliced, split, unsqueezed
 from crossbank.backends.simd.writer import Handler, Writer
 from crossbank.dialects import onnx
 from crossbank.dialects.imc import ViewAttr
 from crossbank.dialects.shape import dtype_of, shape_of
-from crossbank.runtime.expr import ONE, ZERO
+from crossbank.runtime.expr import ONE, ZERO, Expr
 from crossbank.runtime.numerics import dtype_of as numpy_dtype
 
 UNARY = {
     "Neg": "neg", "Abs": "abs", "Sqrt": "sqrt", "Reciprocal": "reciprocal", "Exp": "exp", "Log": "log", "Sin": "sin",
-    "Cos": "cos", "Tan": "tan", "Tanh": "tanh", "Sigmoid": "sigmoid", "Erf": "erf", "Floor": "floor", "Ceil": "ceil",
+    "Cos": "cos", "Tan": "tan", "Tanh": "tanh", "Sigmoid": "sigmoid", "Floor": "floor", "Ceil": "ceil",
     "Round": "round", "Not": "not", "BitwiseNot": "bitwise_not", "IsNaN": "is_nan", "Sign": "sign",
     "Relu": "relu", "Softplus": "softplus", "Softsign": "softsign", "Asin": "asin", "Acos": "acos", "Atan": "atan",
     "Sinh": "sinh", "Cosh": "cosh", "Asinh": "asinh", "Acosh": "acosh", "Atanh": "atanh",
@@ -37,10 +39,21 @@ ACTIVATIONS: dict[str, tuple[str, float, float]] = {
     "com.microsoft:QuickGelu": ("swish", 1.702, 0.0),
 }  # fmt: skip
 """Instruction's name and default alpha and beta (gamma of Selu)."""
+FLOATS = ("float16", "bfloat16", "float32", "float64")
 
 
 def _unary(op: str, w: Writer) -> None:
     w.emit("unary", dst=w.result(), src=w.view(0), op=op)
+
+
+def _erf(w: Writer) -> None:
+    """Integers, which the schema allows, become floats and are cut off again."""
+    if numpy_dtype(w.dtype).kind not in "iu":
+        return _unary("erf", w)
+    inner = w.to.scratch("float32", w.shape)
+    w.emit("cast", dst=inner, src=w.view(0))
+    w.emit("unary", dst=inner, src=inner, op="erf")
+    return w.emit("cast", dst=w.result(), src=inner)
 
 
 def _binary(op: str, w: Writer) -> None:
@@ -111,13 +124,17 @@ def _biased_gelu(op: str, w: Writer) -> None:
 
 
 def _clip(w: Writer) -> None:
-    if w.attribute("min") is None and w.attribute("max") is None and len(w.inputs) > 1:
-        w.emit("clip", dst=w.result(), src=w.view(0), low=_one(w, 1), high=_one(w, 2))
-        return
+    """A bound that is not given is the type's own: infinities become its largest finite numbers."""
+    given = w.attribute("min") is None and w.attribute("max") is None and len(w.inputs) > 1
     bounds: list[ViewAttr | None] = []
-    for name in ("min", "max"):
-        bound = w.attribute(name)
-        bounds.append(None if bound is None else w.to.constant(name, [np.asarray(bound, numpy_dtype(w.dtype))]))
+    finfo: Any = ml_dtypes.finfo
+    for i, name in enumerate(("min", "max")):
+        bound, view = w.attribute(name), _one(w, i + 1) if given else None
+        if view is None and bound is None and w.dtype in FLOATS:
+            bound = getattr(finfo(numpy_dtype(w.dtype)), name)
+        if view is None and bound is not None:
+            view = w.to.constant(name, [np.asarray(bound, numpy_dtype(w.dtype))])
+        bounds.append(view)
     w.emit("clip", dst=w.result(), src=w.view(0), low=bounds[0], high=bounds[1])
 
 
@@ -138,28 +155,28 @@ def _is_inf(w: Writer) -> None:
         w.emit("binary", dst=w.result(), a=w.view(0), b=bound, op="equal")
 
 
-def _dequantize(w: Writer) -> None:
-    src = w.view(0)
+def _quantisation(op: str, w: Writer) -> None:
+    """Scales and zero points of a tensor, of an axis, or of blocks along it, the last of which may be shorter."""
+    src, dst = w.view(0), w.result()
     scale, zero = (_per_axis(w, i, src) for i in (1, 2))
-    dst = w.result()
     block = int(w.attribute("block_size", 0))
-    if block:
-        axis = w.axis(len(w.shape), default=1)
-        outer = src.shape_exprs[axis] // block
-        dst, src = (split(v, axis, outer, block) for v in (dst, src))
-    w.emit("dequantize", dst=dst, src=src, scale=scale, zero=zero)
+    if not block:
+        return w.emit(op, dst=dst, src=src, scale=scale, zero=zero)
+    axis = w.axis(len(w.shape), default=1)
+    dim = src.shape_exprs[axis]
+    full = dim // block
+    rest = dim.constant % block if dim.is_constant else 0
+    for first, blocks, size in ((Expr.of(0), full, block), (full, ONE, rest)):
+        if not size or blocks == ZERO:
+            continue
+        own = [split(sliced(view, axis, first * block, blocks * size), axis, blocks, size) for view in (dst, src)]
+        shared = [None if v is None else _blocks(v, axis, first, blocks) for v in (scale, zero)]
+        w.emit(op, dst=own[0], src=own[1], scale=shared[0], zero=shared[1])
+    return None
 
 
-def _quantize(w: Writer) -> None:
-    src = w.view(0)
-    scale, zero = (_per_axis(w, i, src) for i in (1, 2))
-    dst = w.result()
-    block = int(w.attribute("block_size", 0))
-    if block:
-        axis = w.axis(len(w.shape), default=1)
-        outer = src.shape_exprs[axis] // block
-        dst, src = (split(v, axis, outer, block) for v in (dst, src))
-    w.emit("quantize", dst=dst, src=src, scale=scale, zero=zero)
+def _blocks(view: ViewAttr, axis: int, first: Expr, count: Expr) -> ViewAttr:
+    return view if view.shape_exprs[axis] == ONE else sliced(view, axis, first, count)
 
 
 def _per_axis(w: Writer, i: int, src: ViewAttr) -> ViewAttr | None:
@@ -180,13 +197,13 @@ def _per_axis(w: Writer, i: int, src: ViewAttr) -> ViewAttr | None:
     return remade(found, shape, strides)
 
 
-def _refuse_ragged_blocks(op: Operation) -> str | None:
+def _refuse_unknown_blocks(op: Operation) -> str | None:
     block = int(onnx.attribute(op, "block_size", 0))
     if not block:
         return None
     shape = shape_of(op.operands[0])
     dim = shape[int(onnx.attribute(op, "axis", 1)) % len(shape)]
-    return None if dim.is_constant and dim.constant % block == 0 else f"{dim} is no multiple of the block size {block}"
+    return None if dim.is_constant else f"{dim} may be no multiple of the block size {block}"
 
 
 def _dynamic_quantize(w: Writer) -> None:
@@ -202,6 +219,7 @@ HANDLERS: dict[str, Handler] = {
     **{name: Handler(partial(_binary, op)) for name, op in BINARY.items()},
     **{name: Handler(partial(_variadic, op)) for name, op in VARIADIC.items()},
     **{name: Handler(partial(_activation, name)) for name in ACTIVATIONS},
+    "Erf": Handler(_erf),
     "IsInf": Handler(_is_inf),
     "Mod": Handler(_mod),
     "BitShift": Handler(_shift),
@@ -213,10 +231,10 @@ HANDLERS: dict[str, Handler] = {
     "com.microsoft:FastGelu": Handler(partial(_biased_gelu, "gelu_tanh")),
     "com.microsoft:BiasGelu": Handler(partial(_biased_gelu, "gelu")),
     "Clip": Handler(_clip),
-    "DequantizeLinear": Handler(_dequantize, _refuse_ragged_blocks),
-    "QuantizeLinear": Handler(_quantize, _refuse_ragged_blocks),
-    "com.microsoft:DequantizeLinear": Handler(_dequantize, _refuse_ragged_blocks),
-    "com.microsoft:QuantizeLinear": Handler(_quantize, _refuse_ragged_blocks),
+    "DequantizeLinear": Handler(partial(_quantisation, "dequantize"), _refuse_unknown_blocks),
+    "QuantizeLinear": Handler(partial(_quantisation, "quantize"), _refuse_unknown_blocks),
+    "com.microsoft:DequantizeLinear": Handler(partial(_quantisation, "dequantize"), _refuse_unknown_blocks),
+    "com.microsoft:QuantizeLinear": Handler(partial(_quantisation, "quantize"), _refuse_unknown_blocks),
     "DynamicQuantizeLinear": Handler(_dynamic_quantize),
     "Expand": Handler(_broadcast),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+import numpy as np
 from xdsl.ir import Operation
 
 from crossbank.backends.simd.views import (
@@ -23,6 +24,7 @@ from crossbank.dialects import onnx
 from crossbank.dialects.imc import ViewAttr
 from crossbank.dialects.shape import dtype_of, shape_of
 from crossbank.runtime.expr import ONE, ZERO, Expr, product
+from crossbank.runtime.numerics import dtype_of as numpy_dtype
 
 REDUCTIONS = {
     "ReduceSum": "sum", "ReduceMean": "mean", "ReduceMax": "max", "ReduceMin": "min", "ReduceProd": "prod",
@@ -47,19 +49,46 @@ def _arg(op: str, w: Writer) -> None:
     w.emit("arg", dst=dst, src=last(source, [axis]), op=op, last=flag)
 
 
-def _softmax(log: str, w: Writer) -> None:
+def _rows(w: Writer) -> tuple[ViewAttr, ViewAttr]:
+    """Result and source with what a softmax runs over last: one axis, before opset 13 all axes from it on as one."""
     source, dst = w.view(0), w.result()
     if onnx.version_of(w.op) >= 13:
         axis = w.axis(len(w.shape))
-        w.emit("softmax", dst=last(dst, [axis]), src=last(source, [axis]), log=log)
-        return
+        return last(dst, [axis]), last(source, [axis])
     axis = w.axis(len(w.shape), default=1)
     rows = [product(w.shape[:axis]), product(w.shape[axis:])]
     flat = reshaped(source, rows)
     if flat is None:
         w.emit("copy", dst=dst, src=source)
         flat = whole(dst, rows)
-    w.emit("softmax", dst=whole(dst, rows), src=flat, log=log)
+    return whole(dst, rows), flat
+
+
+def _softmax(log: str, w: Writer) -> None:
+    dst, source = _rows(w)
+    w.emit("softmax", dst=dst, src=source, log=log)
+
+
+def _hardmax(w: Writer) -> None:
+    """1 at the first of the greatest, 0 elsewhere."""
+    dst, source = _rows(w)
+    places = w.to.scratch("int64", source.shape_exprs[:-1])
+    w.emit("arg", dst=places, src=source, op="max", last="no")
+    values = w.to.constant("off_on", [np.array([0, 1], numpy_dtype(w.dtype))])
+    w.emit("one_hot", dst=dst, indices=places, values=values)
+
+
+def _lp_norm(w: Writer) -> None:
+    """x over its norm along an axis; where that is 0, so is x and the result."""
+    axis = w.axis(len(w.shape))
+    dst, source = last(w.result(), [axis]), last(w.view(0), [axis])
+    norm = w.to.scratch(w.dtype, source.shape_exprs[:-1])
+    w.emit("reduce", dst=norm, src=source, op="l1" if w.attribute("p", 2) == 1 else "l2", axes=1)
+    null = w.to.scratch("bool", source.shape_exprs[:-1])
+    zero, one = (expanded(w.to.constant(f"{n}", [np.array(n, numpy_dtype(w.dtype))]), norm.shape_exprs) for n in (0, 1))
+    w.emit("binary", dst=null, a=norm, b=zero, op="equal")
+    w.emit("where", dst=norm, cond=null, a=one, b=norm)
+    w.emit("binary", dst=dst, a=source, b=unsqueezed(norm, len(norm.shape)), op="div")
 
 
 def _norm_axes(w: Writer) -> int:
@@ -245,6 +274,8 @@ HANDLERS: dict[str, Handler] = {
     "ArgMin": Handler(partial(_arg, "min")),
     "Softmax": Handler(partial(_softmax, "no")),
     "LogSoftmax": Handler(partial(_softmax, "yes")),
+    "Hardmax": Handler(_hardmax),
+    "LpNormalization": Handler(_lp_norm),
     "LayerNormalization": Handler(_layer_norm),
     "GroupNormalization": Handler(_group_norm),
     "InstanceNormalization": Handler(_group_norm),

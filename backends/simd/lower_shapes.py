@@ -25,7 +25,7 @@ from crossbank.dialects import onnx
 from crossbank.dialects.imc import ViewAttr
 from crossbank.dialects.location import node_name
 from crossbank.dialects.shape import dtype_of, shape_of
-from crossbank.runtime.expr import ONE, Expr, minimum
+from crossbank.runtime.expr import ONE, ZERO, Expr, maximum, minimum
 from crossbank.runtime.numerics import dtype_of as numpy_dtype
 
 
@@ -132,9 +132,10 @@ def _pad(w: Writer) -> None:
     sizes, mode = _pad_sizes(w.op) or [], str(w.attribute("mode", "constant"))
     view, dst = w.view(0), w.result()
     if mode != "constant":
+        sizes = [(axis, before, after) for axis, before, after in sizes if (before, after) != (ZERO, ZERO)]
         for i, (axis, before, after) in enumerate(sizes):
             target = dst if i == len(sizes) - 1 else None
-            view = _padded_by_index(w, view, axis, before.constant, after.constant, mode, target)
+            view = _padded_by_index(w, view, axis, before, after, mode, target)
         return None if sizes else w.emit("copy", dst=dst, src=view)
     filler = w.view_or_none(2)
     if filler is None:
@@ -154,33 +155,59 @@ def _cut(pad: Expr) -> Expr:
 
 
 def _padded_by_index(
-    w: Writer, view: ViewAttr, axis: int, before: int, after: int, mode: str, target: ViewAttr | None
+    w: Writer, view: ViewAttr, axis: int, before: Expr, after: Expr, mode: str, target: ViewAttr | None
 ) -> ViewAttr:
-    """One axis padded with its own elements: a gather with numpy's indices."""
-    places = np.arange(view.shape_exprs[axis].constant, dtype=np.int64)[max(-before, 0) :]
-    places = places[: len(places) - max(-after, 0)]
-    pad: Any = np.pad
-    index: NDArray[np.int64] = pad(places, (max(before, 0), max(after, 0)), mode)
+    """One axis padded with its own elements: a gather with the places that they come from."""
     shape = list(view.shape_exprs)
-    shape[axis] = Expr.of(len(index))
+    known = shape[axis].is_constant and before.is_constant and after.is_constant
+    where = _places(w, shape[axis].constant, before.constant, after.constant, mode) if known else None
+    shape[axis] = shape[axis] + before + after
+    if where is None:
+        where = _computed_places(w, view.shape_exprs[axis], before, shape[axis], mode)
     order = [axis, *(i for i in range(len(shape)) if i != axis)]
     dst = w.to.scratch(w.dtype, shape) if target is None else target
-    where = w.to.constant("index", [index])
     w.emit("gather", dst=permuted(dst, order), table=permuted(view, order), indices=where)
     return dst
 
 
+def _places(w: Writer, count: int, before: int, after: int, mode: str) -> ViewAttr:
+    """Numpy's: what is cut away first is not there for padding."""
+    places = np.arange(count, dtype=np.int64)[max(-before, 0) :]
+    places = places[: len(places) - max(-after, 0)]
+    pad: Any = np.pad
+    index: NDArray[np.int64] = pad(places, (max(before, 0), max(after, 0)), mode)
+    return w.to.constant("index", [index])
+
+
+def _computed_places(w: Writer, count: Expr, before: Expr, size: Expr, mode: str) -> ViewAttr:
+    """-before, 1 - before … brought back into 0 … count - 1: at the ends, in turn, or to and fro."""
+    places = w.to.scratch("int64", [size])
+    w.emit("iota", dst=places, start=-before, step=1)
+
+    def number(value: int | Expr) -> ViewAttr:
+        held = w.to.scratch("int64", [1])
+        w.emit("value", dst=held, **{f"n{i}": Expr.of(value) if i == 0 else ZERO for i in range(VALUES)})
+        return held
+
+    def change(op: str, other: ViewAttr) -> None:
+        w.emit("binary", dst=places, a=places, b=other, op=op)
+
+    if mode == "edge":
+        change("max", number(0))
+        change("min", number(count - 1))
+    elif mode == "wrap":
+        change("mod", number(count))
+    else:
+        period = number(maximum((count - 1) * 2, 1))
+        change("mod", period)
+        back = w.to.scratch("int64", [size])
+        w.emit("binary", dst=back, a=period, b=places, op="sub")
+        change("min", back)
+    return places
+
+
 def _refuse_pad(op: Operation) -> str | None:
-    sizes = _pad_sizes(op)
-    if sizes is None:
-        return "what it pads with depends on data"
-    mode = str(onnx.attribute(op, "mode", "constant"))
-    shape = shape_of(onnx.inputs(op)[0] or op.results[0])
-    if mode != "constant" and not all(
-        shape[axis].is_constant and before.is_constant and after.is_constant for axis, before, after in sizes
-    ):
-        return f"padding with mode {mode} along an axis that is not known"
-    return None
+    return "what it pads with depends on data" if _pad_sizes(op) is None else None
 
 
 def _dropout(w: Writer) -> None:
@@ -205,17 +232,12 @@ def _eye_like(w: Writer) -> None:
     """Ones along a diagonal, which is a view of its own."""
     dst, shift = w.result(), int(w.attribute("k", 0))
     w.emit("fill", dst=dst, value=0.0)
-    rows, columns = (dim.constant for dim in w.shape)
     first = (max(-shift, 0), max(shift, 0))
-    count = min(rows - first[0], columns - first[1])
-    if count > 0:
+    count = maximum(minimum(*(dim - start for dim, start in zip(w.shape, first, strict=True))), 0)
+    if count != ZERO:
         stride, step = dst.stride_exprs
         skip = stride * first[0] + step * first[1]
         w.emit("fill", dst=remade(dst, [count], [stride + step], skip), value=1.0)
-
-
-def _refuse_symbolic(op: Operation) -> str | None:
-    return None if all(dim.is_constant for dim in shape_of(op.results[0])) else "the shape of its result is not known"
 
 
 def constant(w: Writer) -> None:
@@ -286,7 +308,7 @@ HANDLERS: dict[str, Handler] = {
     **{name: Handler(reshape) for name in ("Reshape", "Flatten", "Squeeze", "Unsqueeze")},
     "Identity": Handler(_identity),
     "Dropout": Handler(_dropout, _refuse_training),
-    "EyeLike": Handler(_eye_like, _refuse_symbolic),
+    "EyeLike": Handler(_eye_like),
     "Transpose": Handler(_transpose),
     "Slice": Handler(_slice, needs_known(1, 3, 4)),
     "Split": Handler(_split),

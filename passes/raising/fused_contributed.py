@@ -97,14 +97,17 @@ def _attention(op: Operation, parts: Parts) -> list[SSAValue | None]:
     x, weights, bias, padding, past, addend, length = operands_of(op, 7)[:7]
     if x is None or weights is None or length is not None or attr(op, "past_present_share_buffer", 0):
         raise Unfit("attention: past and present share a buffer")
-    if attr(op, "do_rotary", 0) or weight(weights) is None:
-        raise Unfit("attention: rotary embedding inside, or computed weights")
+    if attr(op, "do_rotary", 0):
+        raise Unfit("attention: rotary embedding inside")
     heads = int(attr(op, "num_heads"))
     width = shape_of(weights)[1]
     given: list[int] = [int(size) for size in attr(op, "qkv_hidden_sizes") or ()]
     sizes = [Expr.of(size) for size in given] or [width // 3] * 3
     kind = tensor(dtype_of(x), (*shape_of(x)[:2], width))
-    packed = parts.add(LinearOp.of(x, weights, kind, bias=bias))
+    if weight(weights) is not None:
+        packed = parts.add(LinearOp.of(x, weights, kind, bias=bias))
+    else:
+        packed = _biased(parts, parts.node("MatMul", [x, weights], dtype_of(x), shape_of(kind)), bias)
     ends = [ZERO, sizes[0], sizes[0] + sizes[1], width]
     q, k, v = (split_heads(parts, parts.slice(packed, 2, ends[i], ends[i + 1]), heads) for i in range(3))
     state = _Heads(q, k, v)

@@ -83,6 +83,10 @@ class Retyping:
     ctx: CompileContext
     module: ModuleOp
 
+    def takes(self, value: SSAValue) -> bool:
+        """Whether a value is a static tensor, which can be read otherwise."""
+        return isinstance(owner_of(value), UseOp) or kind(owner_of(value)) == "Constant"
+
     def use(self, value: SSAValue, dtype: str, shape: tuple[int, ...], parts: Parts) -> SSAValue:
         """A static tensor with another type and shape; Unfit if it isn't static or has not that many bytes."""
         op = owner_of(value)

@@ -106,13 +106,28 @@ def _gemm(op: Operation, parts: Parts) -> SSAValue:
 
 def _columns(parts: Parts, b: SSAValue, scale: SSAValue, zero: SSAValue | None, turned: bool) -> SSAValue:
     """The matrix [K, N] of a tensor with one scale, or one for each column."""
-    per_column = any(dim != ONE for dim in shape_of(scale))
-    if per_column:
-        inputs = [b, scale] + ([] if zero is None else [zero])
-        values = parts.node("DequantizeLinear", inputs, dtype_of(scale), shape_of(b), axis=0 if turned else 1)
+    if any(dim != ONE for dim in shape_of(scale)):
+        axis = 0 if turned else rank(b) - 1
+        count = (shape_of(b)[axis],)
+        inputs = [b, parts.reshape(scale, count)]
+        if zero is not None and all(dim == ONE for dim in shape_of(zero)):
+            inputs.append(parts.node("Expand", [zero, parts.dims(count)], dtype_of(zero), count))
+        elif zero is not None:
+            inputs.append(parts.reshape(zero, count))
+        values = parts.node("DequantizeLinear", inputs, dtype_of(scale), shape_of(b), axis=axis)
     else:
         values = dequantised(parts, b, scale, zero)
     return parts.transpose(values, 1, 0) if turned else values
+
+
+def _to_float(op: Operation, parts: Parts) -> SSAValue:
+    """MatMulIntegerToFloat: a quantised matrix or stack times another, by columns or not, plus bias."""
+    a, b, a_scale, b_scale, a_zero, b_zero, bias = operands_of(op, 7)[:7]
+    if b is None or b_scale is None:
+        raise Unfit("an operand is missing")
+    left, right = dequantised(parts, a, a_scale, a_zero), _columns(parts, b, b_scale, b_zero, False)
+    y = parts.node("MatMul", [left, right], dtype_of(left), shape_of(op.results[0]))
+    return y if bias is None else parts.binary("Add", y, bias)
 
 
 def _dynamic(op: Operation, parts: Parts) -> SSAValue:
@@ -143,4 +158,5 @@ QUANTISED: Mapping[str, Callable[[Operation, Parts], SSAValue]] = {
     "QLinearMatMul": _matmul,
     "com.microsoft:QGemm": _gemm,
     "com.microsoft:DynamicQuantizeMatMul": _dynamic,
+    "com.microsoft:MatMulIntegerToFloat": _to_float,
 }

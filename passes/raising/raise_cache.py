@@ -189,8 +189,9 @@ def _note_dims(ctx: Context, parts: tuple[_Part, _Part]) -> None:
         batch, _, past, _ = shape_of(parts[0].past)
         sequence = shape_of(parts[0].new)[TOKENS]
         roles = roles_of(ctx)
-        if _growth(parts[0]) == ZERO and roles.get("past") == str(past):
-            del roles["past"]
+        for name in (str(batch), *([str(past)] if _growth(parts[0]) == ZERO else [])):
+            if roles.get("past") == name:  # a guess from the inputs' shapes
+                del roles["past"]
         length = "slots" if _growth(parts[0]) == ZERO else "past"
         for role, dim in (("batch", batch), ("sequence", sequence), (length, past)):
             if not dim.is_constant:

@@ -40,8 +40,9 @@ from crossbank.passes.raising.matching import (
 from crossbank.passes.raising.notes import unrecognised
 from crossbank.passes.raising.parts import Parts, Unfit
 from crossbank.passes.raising.quantised_operators import QUANTISED
+from crossbank.passes.raising.unpacking import dequantised_rows, product_with_rows, unpacked
 from crossbank.passes.rewriting import replace
-from crossbank.runtime.expr import ONE, Expr
+from crossbank.runtime.expr import ONE, Expr, product
 
 
 @dataclass(frozen=True)
@@ -98,14 +99,22 @@ def _nbits(op: Operation, parts: Parts, retyping: Retyping) -> SSAValue:
     if order is not None:
         raise Unfit("linear: inputs in an order of their own")
     whole = blocks * block
-    matrix = retyping.use(packed, element_type(bits), (outputs, whole), parts)
-    zero = _zeros(zeros, bits, (outputs, blocks), parts, retyping)
     if whole > inputs:
         x = _widened(parts, x, whole - inputs)
     if int(attr(op, "accuracy_level", 0)) == ROUNDED:
         x = parts.add(
             RoundBlocksOp.build(operands=[x], properties={"block": IntegerAttr(block, i64)}, result_types=[x.type])
         )
+    if not retyping.takes(packed) or (zeros is not None and not is_float(zeros) and not retyping.takes(zeros)):
+        if zeros is not None and not is_float(zeros):
+            zeros = unpacked(
+                parts, parts.reshape(zeros, (Expr.of(outputs), product(shape_of(zeros)) // outputs)), bits, blocks
+            )
+        codes = unpacked(parts, packed, bits, whole)
+        rows = dequantised_rows(parts, codes, scales, zeros, 1 << (bits - 1), block)
+        return product_with_rows(parts, x, rows, bias)
+    matrix = retyping.use(packed, element_type(bits), (outputs, whole), parts)
+    zero = _zeros(zeros, bits, (outputs, blocks), parts, retyping)
     grid = (Expr.of(outputs), Expr.of(blocks))
     kept = Quantised(matrix, parts.reshape(scales, grid), zero)
     return _linear(parts, x, kept, True, bias, dtype_of(op.results[0]))
@@ -135,12 +144,12 @@ def _linear(
 ) -> SSAValue:
     outputs = shape_of(kept.matrix)[0 if transposed else 1]
     shape = (*shape_of(x)[:-1], outputs)
-    if bias is not None and (not static_vector(bias) or shape_of(bias)[0] != outputs):
-        raise Unfit("linear: a computed bias")
+    inside = bias if bias is not None and static_vector(bias) and shape_of(bias)[0] == outputs else None
     linear = LinearOp.of(
-        x, kept.matrix, tensor(dtype, shape), transposed=transposed, bias=bias, scales=kept.scales, zeros=kept.zeros
+        x, kept.matrix, tensor(dtype, shape), transposed=transposed, bias=inside, scales=kept.scales, zeros=kept.zeros
     )
-    return parts.add(linear)
+    y = parts.add(linear)
+    return y if bias is None or inside is not None else parts.binary("Add", y, bias)
 
 
 def _gather_blocks(op: Operation, parts: Parts, retyping: Retyping) -> SSAValue:
@@ -258,20 +267,8 @@ def _matmul_integer(ctx: Context, op: Operation) -> None:
             return
 
 
-def _to_float(op: Operation, parts: Parts) -> SSAValue:
-    """MatMulIntegerToFloat: a, b, scales of both, zero points of both, bias."""
-    x, matrix, scale, column_scale, zero, column_zero, bias = operands_of(op, 7)[:7]
-    if x is None or matrix is None or scale is None or column_scale is None:
-        raise Unfit("linear: an operand is missing")
-    kept = _weights(parts, matrix, column_scale, column_zero)
-    return _linear(parts, _activations(parts, x, scale, zero), kept, False, bias, dtype_of(op.results[0]))
-
-
 PACKED: Mapping[str, Callable[[Operation, Parts, Retyping], SSAValue]] = {
     "com.microsoft:MatMulNBits": _nbits,
     "com.microsoft:GatherBlockQuantized": _gather_blocks,
 }
-RULES: Mapping[str, Callable[[Operation, Parts], SSAValue]] = {
-    "com.microsoft:MatMulIntegerToFloat": _to_float,
-    **QUANTISED,
-}
+RULES: Mapping[str, Callable[[Operation, Parts], SSAValue]] = QUANTISED

@@ -58,7 +58,8 @@ def check_contract(step: Step) -> None:
         choices = [words for form in forms.split("|") if (words := _words(form, len(shape))) is not None]
         if not choices:
             step.refuse(f"input {i} has {len(shape)} dimensions where {' or '.join(forms.split('|'))} are wanted")
-        words = next((words for words in choices if _may_fit(step, words, shape, sizes)), choices[0])
+        fits = (words for sure in (True, False) for words in choices if _fits(step, words, shape, sizes, sure))
+        words = next(fits, choices[0])
         for word, dim in zip(words, shape, strict=True):
             wanted = _size(step, word, sizes)
             if wanted is not None:
@@ -75,10 +76,12 @@ def _words(form: str, rank: int) -> list[str] | None:
     return words if len(words) == rank else None
 
 
-def _may_fit(step: Step, words: Sequence[str], shape: Sequence[Expr], sizes: Mapping[str, Expr]) -> bool:
+def _fits(step: Step, words: Sequence[str], shape: Sequence[Expr], sizes: Mapping[str, Expr], sure: bool) -> bool:
+    """Whether a shape has this form: for certain, or by what dimensions may yet turn out to be."""
     pairs = ((_size(step, word, sizes), dim) for word, dim in zip(words, shape, strict=True))
     resolve = step.world.resolve
-    return all(wanted is None or decide_equal(resolve(wanted), resolve(dim)) is not False for wanted, dim in pairs)
+    equal = ((wanted is None) or decide_equal(resolve(wanted), resolve(dim)) for wanted, dim in pairs)
+    return all(known is True or (known is None and not sure) for known in equal)
 
 
 def _size(step: Step, word: str, sizes: Mapping[str, Expr]) -> Expr | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from crossbank.compiler.frontend.graph import Info
 from crossbank.compiler.frontend.step import Outputs, Step, rule
-from crossbank.runtime.expr import ONE, Expr, maximum
+from crossbank.runtime.expr import ONE, ZERO, Expr, maximum
 
 
 @rule(
@@ -29,7 +29,9 @@ def group_query_attention(step: Step) -> Outputs:
         step.expect(cache[3], size, "head size")
         total = step.exprs(6)
         length = total[0] if total else cache[2] if cache[2].is_constant else cache[2] + query[1]
-        if cache[2].is_constant:
+        if cache[2] == ZERO:  # no room that past and new tokens could share
+            length = query[1]
+        elif cache[2].is_constant:
             length = maximum(cache[2], length) if length.is_constant else cache[2]
         if step.attribute("sliding_window_cache", 0):
             length = cache[2]

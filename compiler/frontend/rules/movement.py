@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from crossbank.compiler.frontend.algebra import bounds, decide_less, ratio
 from crossbank.compiler.frontend.graph import Info
 from crossbank.compiler.frontend.step import Outputs, Step, count, rule, value
-from crossbank.runtime.expr import ONE, ZERO, Call, Expr, ceildiv, minimum, product
+from crossbank.runtime.expr import ONE, ZERO, Call, Expr, ceildiv, maximum, minimum, product
 
 FAR = 1 << 31
 """Slice ends from here on mean the end of the axis."""
@@ -139,7 +139,10 @@ def _end(step: Step, value: Expr, dim: Expr) -> Expr | None:
     if value.is_constant and value.constant >= FAR:
         return dim
     if value.is_constant and value.constant < 0:
-        return ZERO if value.constant <= -FAR else dim + value
+        if value.constant <= -FAR:
+            return ZERO
+        there = value.constant == -1 or bounds(dim + value)[0] >= 0  # the last one of none is never meant
+        return dim + value if there else maximum(dim + value, ZERO)
     guarded = _not_below_zero(value)
     if guarded is not None and dim.is_constant:
         if dim == ONE or bounds(guarded)[1] <= 0:  # what leaves nothing of one element is never meant
@@ -183,7 +186,12 @@ def _slice_length(step: Step, dim: Expr, start: Expr, end: Expr, stride: int) ->
         return step.world.fresh(step.node)
     if low.is_constant and high.is_constant:
         return Expr.of(max(-(-(high.constant - low.constant) // stride), 0))
-    return ceildiv(high - low, stride)
+    if high == dim and low == maximum(dim + start, ZERO):
+        return ceildiv(minimum(-start, dim), stride)
+    length = ceildiv(high - low, stride)
+    if start.is_constant and end.is_constant and start != ZERO and end.constant < FAR and bounds(length)[0] < 0:
+        return maximum(length, ZERO)
+    return length
 
 
 def _stop(end: int, size: int) -> int | None:
