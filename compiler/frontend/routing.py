@@ -18,9 +18,22 @@ from onnx import helper, numpy_helper
 
 TOKENS, CHOICES, EXPERTS = "tokens", "choices", "experts"
 WEIGHTS = frozenset(
-    {"Div", "Cast", "CastLike", "Unsqueeze", "Squeeze", "Reshape", "Flatten", "Transpose", "Identity", "Softmax"}
+    {
+        "Concat",
+        "Div",
+        "Mul",
+        "Cast",
+        "CastLike",
+        "Unsqueeze",
+        "Squeeze",
+        "Reshape",
+        "Flatten",
+        "Transpose",
+        "Identity",
+        "Softmax",
+    }
 )
-"""What lies between a router's TopK and the gathering of its weights."""
+"""What lies between what a router says of its choices and the gathering of the experts' weights."""
 PLACES = frozenset(
     {
         "Transpose",
@@ -85,7 +98,7 @@ class _Router:
             if node.output[0] in self.known:
                 continue
             choice = self._choice(node.input[0])
-            gathers = list(self._weight_gathers(node, choice[1])) if choice else []
+            gathers = list(self._weight_gathers(node, choice[1])) if choice is not None else []
             if choice is None or not gathers:
                 continue
             chosen = f"{node.output[0]}.chosen"
@@ -118,15 +131,15 @@ class _Router:
         left = [label for i, label in enumerate(labels[0]) if i not in {axis % 3 for axis in axes}]
         return labels[2] if left == [EXPERTS] else None
 
-    def _choice(self, name: str) -> tuple[int, onnx.NodeProto] | None:
-        """The axis of choices in a matrix that says which tokens chose an expert, and the router's TopK."""
+    def _choice(self, name: str) -> tuple[int, list[str]] | None:
+        """The axis of choices in a matrix that says which tokens chose an expert, and what the router says of them."""
         found = self._labels(name)
         if found is None or sorted(found[0]) != sorted((TOKENS, CHOICES)):
             return None
         return found[0].index(CHOICES), found[1]
 
-    def _labels(self, name: str) -> tuple[list[str], onnx.NodeProto, int | None] | None:
-        """What the dimensions of a mask of choices are, the router's TopK, and how many experts there are."""
+    def _labels(self, name: str) -> tuple[list[str], list[str], int | None] | None:
+        """What the dimensions of a mask of choices are, the scores of the choices, how many experts there are."""
         chain: list[onnx.NodeProto] = []
         while (node := self.maker.get(name)) is not None and node.op_type in (
             "Cast", "Gather", "Transpose", "Squeeze", "Slice", "Identity",
@@ -149,12 +162,51 @@ class _Router:
                     return None
                 labels.append(EXPERTS)
             source = inner.input[0]
-        if inner is None or inner.op_type != "TopK" or source != inner.output[1] or len(labels) > 3:
+        scores = self._scores(source)
+        if scores is None or len(labels) > 3:
             return None
         for step in reversed(chain):
             if not self._follow(step, labels):
                 return None
-        return labels, inner, count
+        return labels, scores, count
+
+    def _scores(self, choices: str) -> list[str] | None:
+        """The scores of a router's choices [tokens, choices], which differ for each token; None for other numbers.
+
+        They come from TopK, or one after the other from ArgMax, each over the scores without those chosen before.
+        """
+        node = self.maker.get(choices)
+        if node is None:
+            return None
+        if node.op_type == "TopK":
+            return [node.output[0], *self._gathered(choices)] if choices == node.output[1] else None
+        if node.op_type != "Concat" or _attribute(node, "axis", 0) not in (-1, 1):
+            return None
+        for i, name in enumerate(node.input):
+            argmax = self.maker.get(name)
+            if argmax is None or argmax.op_type != "ArgMax" or not _attribute(argmax, "keepdims", 1):
+                return None
+            if not set(node.input[:i]) <= self._left_out(argmax.input[0]):
+                return None
+        return [found for name in node.input for found in self._gathered(name)]
+
+    def _gathered(self, choices: str) -> list[str]:
+        """What is taken of all experts' scores by the numbers of the chosen ones."""
+        users = self.users.get(choices, ())
+        return [user.output[0] for user in users if user.op_type == "GatherElements" and user.input[1] == choices]
+
+    def _left_out(self, scores: str) -> set[str]:
+        """The choices in whose places scores are the most negative number."""
+        found: set[str] = set()
+        while (node := self.maker.get(scores)) is not None and node.op_type in ("Cast", "Identity", "ScatterElements"):
+            if node.op_type == "ScatterElements":
+                updates = self.maker.get(node.input[2])
+                fill = self._constant(updates.input[0] if updates and updates.op_type == "Expand" else node.input[2])
+                if fill is None or not np.isneginf(fill).all():
+                    break
+                found.add(node.input[1])
+            scores = node.input[0]
+        return found
 
     def _follow(self, node: onnx.NodeProto, labels: list[str]) -> bool:
         """Update the labels of dimensions by a step; whether it is one that only picks an expert."""
@@ -177,9 +229,9 @@ class _Router:
                 pass
         return bool(labels)
 
-    def _weight_gathers(self, node: onnx.NodeProto, router: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
-        """The gathers of routing weights at an expert's places."""
-        weights = self._reached(router.output[0], WEIGHTS)
+    def _weight_gathers(self, node: onnx.NodeProto, scores: list[str]) -> Iterator[onnx.NodeProto]:
+        """The gathers of routing weights, made of a router's scores, at an expert's places."""
+        weights = {name for score in scores for name in self._reached(score, WEIGHTS)}
         for name in self._reached(node.output[0], PLACES):
             for user in self.users.get(name, ()):
                 if user.op_type in ("Gather", "GatherND") and user.input[1] == name and user.input[0] in weights:

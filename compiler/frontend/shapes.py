@@ -82,6 +82,8 @@ class Inference:
     infos: dict[str, Info] = field(default_factory=dict[str, Info])
     equations: Equations = field(default_factory=Equations)
     limits: dict[Expr, int] = field(default_factory=dict[Expr, int])
+    makers: dict[str, Node] = field(default_factory=dict[str, Node])
+    """By result, the Casts and Ranges."""
     drawn: int = 0
     folded_bytes: int = 0
 
@@ -103,6 +105,22 @@ class Inference:
 
     def resolve(self, value: Expr) -> Expr:
         return self.equations.resolve(value)
+
+    def integers(self, name: str) -> NDArray[Any] | None:
+        info = self.infos.get(self.uncast(name))
+        return info.data if info is not None and info.dtype.startswith(("int", "uint")) else None
+
+    def progression(self, name: str) -> tuple[Expr, Expr] | None:
+        node = self.makers.get(self.uncast(name))
+        if node is None or node.key != "Range":
+            return None
+        first, by = self.integers(node.inputs[0]), self.integers(node.inputs[2])
+        return None if first is None or by is None else (Expr.of(first.reshape(-1)[0]), Expr.of(by.reshape(-1)[0]))
+
+    def uncast(self, name: str) -> str:
+        while (node := self.makers.get(name)) is not None and node.key == "Cast":
+            name = node.inputs[0]
+        return name
 
     def refuse(self, node: Node, message: str) -> NoReturn:
         types = ", ".join(describe(self.infos[name]) for name in node.inputs if name in self.infos)
@@ -147,6 +165,8 @@ class Inference:
         if wrong := type_mismatch(node.op_type, node.version, dtypes_of(step.inputs), node.domain):
             self.refuse(node, wrong)
         infos = self.tried(step, self.shapes, step)
+        if node.key in ("Cast", "Range"):
+            self.makers[node.outputs[0]] = node
         for info in infos:
             self.sane(node, info)
         if len(infos) < len(node.outputs):

@@ -35,6 +35,14 @@ class World(Protocol):
         """The expression with all assumed equations used."""
         ...
 
+    def integers(self, name: str) -> NDArray[Any] | None:
+        """The elements of integers, or of those that floating-point numbers were cast from; None where unknown."""
+        ...
+
+    def progression(self, name: str) -> tuple[Expr, Expr] | None:
+        """The first element of a Range and the difference between two; None for another value."""
+        ...
+
     def refuse(self, node: Node, message: str) -> NoReturn:
         """Stop: the node's shapes are wrong."""
         ...

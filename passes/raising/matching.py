@@ -164,8 +164,11 @@ def scaled(value: SSAValue) -> tuple[SSAValue, float] | None:
 
 
 def is_routing(softmax: Operation) -> bool:
-    """Whether a softmax is that of a router: over the scores of experts before the largest are taken, or behind."""
-    taken = any(kind(user) == "TopK" for user in users(softmax.results[0]))
+    """Whether a softmax is that of a router: over the scores of experts before the largest are taken, or behind.
+
+    They are taken by TopK, or by the places of the largest.
+    """
+    taken = any(kind(user) in ("TopK", "GatherElements") for user in users(softmax.results[0]))
     return taken or made_by(strip(softmax.operands[0], "Cast", "Reshape"), "TopK") is not None
 
 

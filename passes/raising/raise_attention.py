@@ -221,6 +221,10 @@ def _mask(scores: Scores, shape: Sequence[Expr], lead: int, made: list[Operation
             made.append(combined)
             value = combined.results[0]
         total = value
+    if total is not None and scores.floor is not None:
+        floor = scalar_constant(scalar(scores.floor) or 0.0, dtype_of(total))
+        made += [floor, make("Max", [total, floor.results[0]], dtype_of(total), shape_of(total))]
+        total = made[-1].results[0]
     return total
 
 

@@ -45,7 +45,7 @@ class Mask:
 class Scores:
     """The product and what is done to it on the way to the softmax; masks from the softmax backwards.
 
-    `sink` is one more score of each head, appended to each row.
+    `sink` is one more score of each head, appended to each row; no masked score lies below `floor`.
     """
 
     product: Operation
@@ -53,12 +53,14 @@ class Scores:
     softcap: float = 0.0
     masks: list[Mask] = field(default_factory=list[Mask])
     sink: SSAValue | None = None
+    floor: SSAValue | None = None
 
 
 def trace_scores(value: SSAValue) -> Scores | str:
     """Follow the softmax's input back to the product of two computed matrices; a text says why that failed."""
     masks: list[Mask] = []
     scale, softcap = 1.0, 0.0
+    floor: SSAValue | None = None
     value, sink = _without_sink(value)
     for _ in range(MAX_DEPTH):
         value = uncast(value)
@@ -68,7 +70,7 @@ def trace_scores(value: SSAValue) -> Scores | str:
         if kind(op) == "MatMul":
             if weight(op.operands[1]) is not None:
                 return "the scores are a linear"
-            return Scores(op, scale, softcap, masks, sink)
+            return Scores(op, scale, softcap, masks, sink, floor if masks else None)
         if is_head_reshape(op):
             value = op.operands[0]
             continue
@@ -80,6 +82,9 @@ def trace_scores(value: SSAValue) -> Scores | str:
                 value, softcap = capped, abs(inner[1])
                 continue
             value, scale = inner[0], scale * inner[1]
+            continue
+        if (clamped := _clamped(op)) is not None and not masks and scale == 1.0 and not softcap:
+            value, floor = clamped
             continue
         step = _masked(op)
         if isinstance(step, str):
@@ -130,6 +135,13 @@ def _capped(value: SSAValue, cap: float) -> SSAValue | None:
     return inner[0]
 
 
+def _clamped(op: Operation) -> tuple[SSAValue, SSAValue] | None:
+    """x and the most negative number for max(x, that), which undoes what masks make of it together."""
+    if kind(op) != "Max" or len(op.operands) != 2:
+        return None
+    return next(((x, least) for x, least in pairs(op) if scalar(least) is not None and _is_huge(least)), None)
+
+
 def _masked(op: Operation) -> tuple[Mask, SSAValue] | str:
     match kind(op):
         case "Add":
@@ -166,7 +178,7 @@ def _leads_to_product(value: SSAValue, depth: int = 8) -> bool:
         return False
     if kind(op) == "MatMul":
         return weight(op.operands[1]) is None
-    if kind(op) in ("Add", "Mul", "Div", "Where", "Tanh", "Reshape"):
+    if kind(op) in ("Add", "Mul", "Div", "Max", "Where", "Tanh", "Reshape"):
         return any(
             shape_of(v)[-2:] == shape_of(value)[-2:] and _leads_to_product(v, depth - 1)
             for v in op.operands

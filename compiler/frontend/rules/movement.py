@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossbank.compiler.frontend.algebra import bounds, decide_less, ratio
-from crossbank.compiler.frontend.graph import Info
-from crossbank.compiler.frontend.step import Outputs, Step, count, rule, value
+from crossbank.compiler.frontend.graph import Info, as_array, data_dependent
+from crossbank.compiler.frontend.step import MAX_KNOWN, Outputs, Step, count, rule, value
 from crossbank.runtime.expr import ONE, ZERO, Call, Expr, ceildiv, maximum, minimum, product
 
 FAR = 1 << 31
@@ -26,7 +26,20 @@ def gather(step: Step) -> Outputs:
     for index in () if known is None or not data[axis].is_constant else known.reshape(-1):
         if not isinstance(index, Expr) and not -data[axis].constant <= index < data[axis].constant:
             step.refuse(f"index {index} into {data[axis]} elements")
-    return [Info(step.dtype(0), data[:axis] + indices + data[axis + 1 :])]
+    return [Info(step.dtype(0), data[:axis] + indices + data[axis + 1 :], _positions(step))]
+
+
+def _positions(step: Step) -> NDArray[Any] | None:
+    """Elements of a Range by their places: its last one is the sequence's last position."""
+    places = step.exprs(1)
+    found = step.world.progression(step.node.input(0)) if step.dtype(0) in ("int32", "int64") else None
+    if found is None or places is None or len(places) > MAX_KNOWN:
+        return None
+    (first, by), length = found, step.shape(0)[0]
+    if any(not place.is_constant or data_dependent(length) for place in places):
+        return None
+    elements = [first + (place if place.constant >= 0 else length + place) * by for place in places]
+    return as_array(np.array(elements, object).reshape([dim.constant for dim in step.shape(1)]))
 
 
 @value("Gather")
@@ -152,6 +165,8 @@ def _end(step: Step, value: Expr, dim: Expr) -> Expr | None:
         if dim.is_constant and bounds(dim - value)[0] >= 0:  # the last n of a table, which has that many
             step.world.within(dim - value, dim, step.node)
             return value
+        if bounds(value)[1] <= 0 and bounds(dim + value)[0] >= 0:  # the last n, which is never meant to be 0
+            return dim + value
         return None
     if value == dim or decide_less(dim, value):
         return dim

@@ -50,7 +50,7 @@ def constant_of_shape_value(step: Step, arrays: list[NDArray[Any]]) -> NDArray[A
 
 @rule("Range")
 def range_(step: Step) -> Outputs:
-    start, limit, delta = (step.data(i) for i in range(3))
+    start, limit, delta = (_whole_numbers(step, i) for i in range(3))
     dtype = step.dtype(0)
     if start is None or limit is None or delta is None:
         return [Info(dtype, (step.world.fresh(step.node),))]
@@ -59,9 +59,17 @@ def range_(step: Step) -> Outputs:
         if not numbers[2]:
             step.refuse("a delta of 0")
         return [Info(dtype, (Expr.of(max(int(np.ceil((numbers[1] - numbers[0]) / numbers[2])), 0)),))]
+    if any(part.dtype.kind == "f" and (part != np.round(part)).any() for part in (start, limit, delta)):
+        return [Info(dtype, (step.world.fresh(step.node),))]
     first, last, by = (Expr.of(_scalar(part)) for part in (start, limit, delta))
     length = last - first if by == ONE else ceildiv(last - first, by)
     return [Info(dtype, (length,))]
+
+
+def _whole_numbers(step: Step, i: int) -> NDArray[Any] | None:
+    """A number, or the expression that it was before a cast to a floating-point type."""
+    found = step.data(i)
+    return step.world.integers(step.node.input(i)) if found is None else found
 
 
 def _scalar(array: NDArray[Any]) -> int | Expr:

@@ -54,12 +54,43 @@ def ints(*values: int) -> NDArray[np.int64]:
     return np.array(values, np.int64)
 
 
-def experts(opset: int, form: str, hit: bool) -> onnx.ModelProto:
-    """A mixture as `form`, TorchScript or dynamo, writes it; `hit` asks first which experts are chosen at all."""
-    make = Graph()
+def softmax_router(make: Graph) -> tuple[str, str]:
     probabilities = make("Softmax", make("MatMul", "x", normal(HIDDEN, EXPERTS, seed=0)), axis=1)
     top, chosen = make("TopK", probabilities, ints(2), axis=-1, outputs=2)
-    weights = make("Div", top, make("ReduceSum", top, ints(-1), keepdims=1))
+    return chosen, make("Div", top, make("ReduceSum", top, ints(-1), keepdims=1))
+
+
+def biased_router(make: Graph) -> tuple[str, str]:
+    """Chooses by biased scores and takes the others, times a number: DeepSeek-V3, GLM-4 MoE."""
+    scores = make("Sigmoid", make("MatMul", "x", normal(HIDDEN, EXPERTS, seed=0)))
+    _, chosen = make("TopK", make("Add", scores, normal(1, EXPERTS, seed=5)), ints(2), axis=-1, sorted=0, outputs=2)
+    top = make("GatherElements", scores, chosen, axis=1)
+    total = make("Add", make("ReduceSum", top, ints(-1), keepdims=1), np.float32(1e-20))
+    return chosen, make("Mul", make("Div", top, total), np.float32(2.5))
+
+
+def one_after_the_other(make: Graph) -> tuple[str, str]:
+    """Chooses the largest, then the largest of the others: PhiMoE."""
+    scores = make("MatMul", "x", normal(HIDDEN, EXPERTS, seed=0))
+    first = make("ArgMax", scores, axis=-1, keepdims=1)
+    never = make("Expand", np.float32(-np.inf), make("Shape", first))
+    others = make("ScatterElements", scores, first, never, axis=-1)
+    second = make("ArgMax", others, axis=-1, keepdims=1)
+    places = ((scores, first), (others, second))
+    weights = [make("GatherElements", make("Softmax", given, axis=-1), place, axis=-1) for given, place in places]
+    return make("Concat", first, second, axis=-1), make("Concat", *weights, axis=-1)
+
+
+ROUTERS = {"biased": biased_router, "one by one": one_after_the_other}
+
+
+def experts(opset: int, form: str, hit: bool) -> onnx.ModelProto:
+    """A mixture as `form`, TorchScript or dynamo, writes it; `hit` asks first which experts are chosen at all.
+
+    The form may also say how a router chooses: by scores of their own, or one expert after the other.
+    """
+    make = Graph()
+    chosen, weights = ROUTERS.get(form, softmax_router)(make)
     if form == "dynamo":
         compared = make("Equal", make("Unsqueeze", chosen, ints(-1)), np.arange(EXPERTS))
         mask = make("Transpose", make("Cast", compared, to=TensorProto.INT64), perm=[2, 1, 0])
@@ -96,7 +127,14 @@ def experts(opset: int, form: str, hit: bool) -> onnx.ModelProto:
 
 @pytest.mark.parametrize(
     ("opset", "form", "hit"),
-    [(14, "TorchScript", False), (17, "TorchScript", False), (17, "TorchScript", True), (18, "dynamo", False)],
+    [
+        (14, "TorchScript", False),
+        (17, "TorchScript", False),
+        (17, "TorchScript", True),
+        (18, "dynamo", False),
+        (17, "biased", False),
+        (17, "one by one", False),
+    ],
 )
 @pytest.mark.parametrize("target", ["ideal", "hermes"])
 def test_experts_get_all_tokens(opset: int, form: str, hit: bool, target: str, tmp_path: Path) -> None:
@@ -113,6 +151,18 @@ def test_experts_get_all_tokens(opset: int, form: str, hit: bool, target: str, t
     summary = program.summary()
     assert summary["recognised"]["linear"] == 1 + 2 * EXPERTS
     assert summary["engines"]["host"]["nodes"] == 0
+    assert not summary["unrecognised"]
+
+
+def test_choices_that_may_be_equal_are_refused(tmp_path: Path) -> None:
+    """Two ArgMax over the same scores choose one expert twice, which adds its results twice."""
+    model = experts(17, "one by one", False)
+    second = [node for node in model.graph.node if node.op_type == "ArgMax"][1]
+    second.input[0] = next(node.output[0] for node in model.graph.node if node.op_type == "MatMul")
+    path = tmp_path / "experts.onnx"
+    onnx.save(model, path)
+    with pytest.raises(crossbank.ProgramError, match="NonZero"):
+        crossbank.compile(path, quiet=True)
 
 
 def test_other_uses_of_nonzero_are_refused(tmp_path: Path) -> None:

@@ -223,6 +223,47 @@ def test_range_of_new_positions(tmp_path: Path):
     assert shape(shapes, "down") == ["ceildiv(-seq, -2)"]
 
 
+def test_range_to_the_last_position_in_floats(tmp_path: Path):
+    """The length of a sequence is its last position and one; a Range of floats counts to it, by whole numbers."""
+    nodes = [
+        node("Shape", ["past"], ["p"], start=2, end=3),
+        node("Shape", ["ids"], ["s"], start=1, end=2),
+        node("Squeeze", ["p"], ["p0"]),
+        node("Squeeze", ["s"], ["s0"]),
+        node("Add", ["p0", "s0"], ["total"]),
+        node("Range", ["p0", "total", "one"], ["positions"]),
+        node("Gather", ["positions", "last"], ["end"], axis=0),
+        node("Add", ["end", "one"], ["length"]),
+        node("Cast", ["length"], ["float_length"], to=FLOAT),
+        node("Range", ["f0", "float_length", "f1"], ["float_positions"]),
+        node("Range", ["f0", "float_length", "half"], ["halves"]),
+        node("Gather", ["positions", "some"], ["taken"], axis=0),
+    ]
+    inputs = {"ids": (INT64, ["b", "seq"]), "past": (FLOAT, ["b", 2, "past", 8])}
+    tensors = {
+        "one": np.array(1), "last": np.array(-1), "some": ints(0, 1, -2),
+        "f0": F(0), "f1": F(1), "half": F(0.5),
+    }  # fmt: skip
+    _, shapes = inferred(tmp_path, nodes, inputs, ["float_positions", "halves", "taken"], tensors)
+    assert data(shapes, "length") == ["past + seq"]
+    assert data(shapes, "taken") == ["past", "past + 1", "past + seq - 2"]
+    assert shape(shapes, "float_positions") == ["past + seq"]
+    assert shape(shapes, "halves")[0].startswith("data_")
+
+
+def test_slice_of_the_last_tokens(tmp_path: Path):
+    """x[-s:] of past + s tokens, and of s."""
+    nodes = [
+        node("Shape", ["ids"], ["s"], start=1, end=2),
+        node("Neg", ["s"], ["start"]),
+        node("Slice", ["x", "start", "end", "axis"], ["last"]),
+        node("Slice", ["y", "start", "end", "axis"], ["all"]),
+    ]
+    inputs = {"ids": (INT64, ["b", "seq"]), "x": (FLOAT, ["b", "past + seq"]), "y": (FLOAT, ["b", "seq"])}
+    _, shapes = inferred(tmp_path, nodes, inputs, ["last", "all"], {"end": ints(1 << 62), "axis": ints(1)})
+    assert (shape(shapes, "last"), shape(shapes, "all")) == (["b", "seq"], ["b", "seq"])
+
+
 def test_declared_expressions_unnamed_and_odd_names(tmp_path: Path):
     nodes = [node("Relu", ["x"], ["y"]), node("Relu", ["z.a"], ["w"])]
     inputs = {"x": (FLOAT, ["past + seq", "seq*2", "min"]), "z.a": (FLOAT, [None, "my dim", "lambda"])}

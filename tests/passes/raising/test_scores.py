@@ -85,3 +85,28 @@ def test_sinks_beside_the_scores(shifted: bool, tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     feeds = {name: random.standard_normal((B, H, S, D)).astype(np.float32) for name in "qkv"}
     assert check(built, feeds, tmp_path)["recognised"]["attention"] == 1
+
+
+@pytest.mark.parametrize("floor", [float(np.finfo(np.float32).min), -5.0])
+def test_masked_scores_that_may_not_fall_below_a_number(floor: float, tmp_path: Path) -> None:
+    """As XGLM has it, for masks that come to minus infinity: a row that is masked throughout is uniform then."""
+    mask = np.where(np.tri(S, dtype=bool), 0.0, -np.inf).astype(np.float32)
+    mask[1] = -np.inf
+    nodes = [
+        helper.make_node("Transpose", ["k"], ["kt"], perm=[0, 1, 3, 2]),
+        helper.make_node("MatMul", ["q", "kt"], ["scores"]),
+        helper.make_node("Add", ["scores", "mask"], ["masked"]),
+        helper.make_node("Max", ["masked", "floor"], ["least"]),
+        helper.make_node("Softmax", ["least"], ["p"], axis=-1),
+        helper.make_node("MatMul", ["p", "v"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes, "attention",
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["b", H, S, D]) for name in "qkv"],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(np.float32(floor), "floor"), numpy_helper.from_array(mask, "mask")],
+    )  # fmt: skip
+    built = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    random = np.random.default_rng(0)
+    feeds = {name: random.standard_normal((B, H, S, D)).astype(np.float32) for name in "qkv"}
+    assert check(built, feeds, tmp_path)["recognised"]["attention"] == (1 if floor < -5 else 0)
