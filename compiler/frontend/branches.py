@@ -10,6 +10,7 @@ import onnx
 from onnx import AttributeProto, helper, numpy_helper
 
 from crossbank.compiler.frontend.errors import TOO_LARGE, FrontendError
+from crossbank.compiler.frontend.known_values import KnownValues
 from crossbank.compiler.frontend.wire import MAX_NODES
 
 PASSED_ON = frozenset({"Identity", "Cast", "Squeeze", "Unsqueeze", "Reshape", "Flatten", "Not"})
@@ -34,9 +35,9 @@ class _Undecided(Exception):
 def resolved(model: onnx.ModelProto, path: Path) -> Resolved:
     """Put one branch of each `If` in its place.
 
-    A condition is constant, or an input (`use_cache_branch` of merged decoders): then the branch that reads more of the
-    model's inputs is taken, for it does with empty caches what the other does without. Where neither is so the `If`
-    stays.
+    A condition is constant, follows from constants and stated dimensions, or is an input (`use_cache_branch` of merged
+    decoders): then the branch that reads more of the model's inputs is taken, for it does with empty caches what the
+    other does without. Where none of these is so the `If` stays.
     """
     found = Resolved(model)
     if any(_is_if(node) for node in model.graph.node):
@@ -53,8 +54,8 @@ class _Resolver:
 
     def __init__(self, found: Resolved, path: Path) -> None:
         self.found, self.path, self.graph = found, path, found.model.graph
-        self.producer = {name: node for node in self.graph.node for name in node.output if name}
-        self.constants = {tensor.name: tensor for tensor in self.graph.initializer}
+        self.values = KnownValues(found.model)
+        self.producer, self.constants = self.values.producer, self.values.constants
         self.inputs = {port.name for port in self.graph.input}
         self.taken = {*self.producer, *self.constants, *self.inputs}
 
@@ -104,7 +105,10 @@ class _Resolver:
         if known is not None:
             return known != negated
         if name not in self.inputs:
-            raise _Undecided("its condition is computed from data")
+            value = self.values.value(name)
+            if value is None or value.size != 1:
+                raise _Undecided("its condition is computed from data")
+            return bool(value.any()) != negated
         bound = self.found.bound
         if name not in bound:
             counts = {key: len(_read(branch) & self.inputs - {name}) for key, branch in branches.items()}

@@ -1,14 +1,14 @@
 """Loops of known length: the bodies of Loop and Scan one after another, in place.
 
-A count or condition is known if it is a tensor of the file or computed from such. What is not known stays, to be
-refused by name.
+A count or condition is known if it is a tensor of the file or computed from such, from stated dimensions or from the
+number of the trip. What is not known stays, to be refused by name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +18,12 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from crossbank.compiler.frontend.errors import TOO_LARGE, FrontendError
+from crossbank.compiler.frontend.known_values import KnownValues
 
 MAX_UNROLLED = 20_000
 """Nodes that a model's loops come to at most."""
 MAX_BYTES = 64 << 20
 """And bytes of the file, counted for each trip."""
-MAX_COMPUTED = 64
-"""Nodes that a condition or count may take to compute, each of one number."""
-SCALAR = frozenset(
-    {
-        "Constant", "Identity", "Cast", "CastLike", "Add", "Sub", "Mul", "Div", "Mod", "Neg", "Abs", "Ceil", "Floor",
-        "Min", "Max", "Relu", "Not", "And", "Or", "Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "Where",
-        "Squeeze", "Unsqueeze", "Reshape",
-    }
-)  # fmt: skip
 KINDS = ("Loop", "Scan")
 
 
@@ -48,15 +40,17 @@ class _Unroller:
     path: Path
     made: int = 0
     bytes: int = 0
-    shapes: Mapping[str, Sequence[int | None]] | None = None
+    known: KnownValues = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.known = KnownValues(self.model)
 
     def run(self) -> None:
         graph = self.model.graph
         self.opset = next((o.version for o in self.model.opset_import if o.domain in ("", "ai.onnx")), 1)
         waiting = True
         while waiting:
-            self.producer = {name: node for node in graph.node for name in node.output if name}
-            self.constants = {tensor.name: tensor for tensor in graph.initializer}
+            self.known.refresh()
             kept: list[onnx.NodeProto] = []
             waiting = False
             for i, node in enumerate(graph.node):
@@ -83,21 +77,27 @@ class _Unroller:
                 return None
 
     def loop(self, node: onnx.NodeProto, body: onnx.GraphProto, prefix: str) -> list[Any] | None:
-        count = self.value(node.input[0]) if node.input and node.input[0] else None
-        start = self.value(node.input[1]) if len(node.input) > 1 and node.input[1] else np.array(True)
+        count = self.known.value(node.input[0]) if node.input and node.input[0] else None
+        start = self.known.value(node.input[1]) if len(node.input) > 1 and node.input[1] else np.array(True)
         carried = list(node.input[2:])
         if start is None or start.size != 1 or (count is not None and count.size != 1):
             return None
         if not start.any():
             count = np.array(0)
-        if count is None or len(body.input) != 2 + len(carried) or not _goes_on(body):
+        endless = _goes_on(body)
+        if (count is None and endless) or len(body.input) != 2 + len(carried):
             return None
-        trips, many = max(int(count.reshape(())), 0), len(body.output) - 1 - len(carried)
-        if len(node.output) > len(carried) + many or many < 0 or (trips == 0 and many):
+        trips, many = max(int(count.reshape(())), 0) if count is not None else None, len(body.output) - 1 - len(carried)
+        if len(node.output) > len(carried) + many or many < 0:
             return None
+        if endless and trips is not None:
+            self.counted(trips, body)
         nodes: list[Any] = []
         stacked: list[list[str]] = [[] for _ in range(many)]
-        for trip in range(self.counted(trips, body)):
+        trip = 0
+        while trips is None or trip < trips:
+            if not endless:
+                self.counted(1, body)
             number = self.constant(f"{prefix}{trip}/i", np.array(trip, np.int64))
             again = self.constant(f"{prefix}{trip}/again", np.array(True))
             inner, outputs = self.copy(body, f"{prefix}{trip}/", [number, again, *carried])
@@ -105,9 +105,20 @@ class _Unroller:
             carried = outputs[1 : 1 + len(carried)]
             for rows, name in zip(stacked, outputs[1 + len(carried) :], strict=True):
                 rows.append(name)
+            trip += 1
+            if not endless:
+                self.known.producer.update((name, made) for made in inner for name in made.output if name)
+                more = self.known.value(outputs[0])
+                if more is None or more.size != 1:
+                    return None
+                if not more.any():
+                    break
         nodes += _renamed(carried, node.output)
-        for rows, name in zip(stacked, node.output[len(carried) :], strict=False):
-            nodes += self.stack(rows, name, 0, prefix)
+        for i, (rows, name) in enumerate(zip(stacked, node.output[len(carried) :], strict=False)):
+            joined = self.stack(rows, name, 0, prefix) if rows else self.none(body.output[1 + len(carried) + i], name)
+            if joined is None:
+                return None
+            nodes += joined
         return nodes
 
     def scan(self, node: onnx.NodeProto, body: onnx.GraphProto, prefix: str) -> list[Any] | None:
@@ -121,7 +132,7 @@ class _Unroller:
         out_axes, out_ways = (_integers(options, f"scan_output_{n}", many) for n in ("axes", "directions"))
         if len(axes) != scanned or len(ways) != scanned or len(out_axes) != many or len(out_ways) != many:
             return None
-        length = self.length(node.input[states], axes[0])
+        length = self.known.length(node.input[states], axes[0])
         if length is None or len(node.output) > states + many or (length == 0 and many):
             return None
         self.counted(length, body)
@@ -140,7 +151,7 @@ class _Unroller:
         ways = _integers(options, "directions", scanned)
         if scanned < 1 or states < 0 or many < 0 or node.input[0] or len(ways) != scanned:
             return None
-        batch, length = (self.length(node.input[1 + states], axis) for axis in (0, 1))
+        batch, length = (self.known.length(node.input[1 + states], axis) for axis in (0, 1))
         if not batch or not length or len(body.input) != scanned + states or len(node.output) > len(body.output):
             return None
         self.counted(batch * length, body)
@@ -199,10 +210,10 @@ class _Unroller:
 
     def constant(self, name: str, value: NDArray[Any]) -> str:
         """A new tensor of the graph."""
-        if name not in self.constants:
+        if name not in self.known.constants:
             tensor = self.model.graph.initializer.add()
             tensor.CopyFrom(numpy_helper.from_array(value, name))
-            self.constants[name] = tensor
+            self.known.constants[name] = tensor
         return name
 
     def copy(self, body: onnx.GraphProto, prefix: str, inputs: Sequence[str]) -> tuple[list[onnx.NodeProto], list[str]]:
@@ -213,7 +224,7 @@ class _Unroller:
             moved = self.model.graph.initializer.add()
             moved.CopyFrom(tensor)
             moved.name = names[tensor.name]
-            self.constants[moved.name] = moved
+            self.known.constants[moved.name] = moved
         nodes: list[onnx.NodeProto] = []
         for i, node in enumerate(body.node):
             names.update((name, f"{prefix}{name}") for name in node.output if name)
@@ -223,6 +234,17 @@ class _Unroller:
             _rename(made, names)
             nodes.append(made)
         return nodes, [names.get(port.name, port.name) for port in body.output]
+
+    def none(self, row: onnx.ValueInfoProto, result: str) -> list[onnx.NodeProto] | None:
+        """The rows of no trip; None where the body doesn't state their shape."""
+        tensor = row.type.tensor_type
+        if not result:
+            return []
+        if not tensor.elem_type or any(dim.WhichOneof("value") != "dim_value" for dim in tensor.shape.dim):
+            return None
+        shape = [0, *(dim.dim_value for dim in tensor.shape.dim)]
+        empty = np.zeros(shape, helper.tensor_dtype_to_np_dtype(tensor.elem_type))
+        return _renamed([self.constant(f"{result}/none", empty)], [result])
 
     def stack(self, rows: Sequence[str], result: str, axis: int, prefix: str) -> list[onnx.NodeProto]:
         """Values of all trips one after another along a new axis."""
@@ -237,69 +259,6 @@ class _Unroller:
             lines = [helper.make_node("Unsqueeze", [name, axes], [f"{name}/row"], f"{name}/row") for name in rows]
         joined = helper.make_node("Concat", [f"{name}/row" for name in rows], [result], f"{prefix}{result}", axis=axis)
         return [*lines, joined]
-
-    def value(self, name: str) -> NDArray[Any] | None:
-        """What a name holds, where that follows from tensors of the file."""
-        needed: list[onnx.NodeProto] = []
-        tensors: dict[str, onnx.TensorProto] = {}
-        pending, seen = [name], set[str]()
-        while pending:
-            name_ = pending.pop()
-            if not name_ or name_ in seen:
-                continue
-            seen.add(name_)
-            if name_ in self.constants:
-                tensor = self.constants[name_]
-                if tensor.data_location == onnx.TensorProto.EXTERNAL or any(dim != 1 for dim in tensor.dims):
-                    return None
-                tensors[name_] = tensor
-                continue
-            node = self.producer.get(name_)
-            if node is None or node.op_type not in SCALAR or node.domain or len(needed) >= MAX_COMPUTED:
-                return None
-            if any(max([*a.t.dims, len(a.ints), len(a.floats)]) > 1 for a in node.attribute):
-                return None
-            if node not in needed:
-                needed.append(node)
-            pending += node.input
-        return self.computed(name, needed, tensors)
-
-    def computed(
-        self, name: str, nodes: list[onnx.NodeProto], tensors: Mapping[str, onnx.TensorProto]
-    ) -> NDArray[Any] | None:
-        from onnx.reference import ReferenceEvaluator
-
-        if name in tensors:
-            return np.asarray(numpy_helper.to_array(tensors[name]))
-        order = {id(node): i for i, node in enumerate(self.model.graph.node)}
-        nodes.sort(key=lambda node: order.get(id(node), 0))
-        graph = helper.make_graph(nodes, "value", [], [onnx.ValueInfoProto(name=name)], list(tensors.values()))
-        model = helper.make_model(graph, opset_imports=self.model.opset_import, ir_version=10)
-        try:
-            with np.errstate(all="ignore"):
-                outs: Any = ReferenceEvaluator(model).run([name], {})  # pyright: ignore[reportUnknownMemberType]
-            return np.asarray(outs[0])
-        except (NotImplementedError, RuntimeError, TypeError, ValueError, IndexError):
-            return None
-
-    def length(self, name: str, axis: int) -> int | None:
-        """The size of a dimension that the file states, or that follows from what it states."""
-        if self.shapes is None:
-            self.shapes = dict(self.stated())
-        shape = self.shapes.get(name)
-        return shape[axis] if shape is not None and -len(shape) <= axis < len(shape) else None
-
-    def stated(self) -> Iterator[tuple[str, Sequence[int | None]]]:
-        from onnx import shape_inference
-
-        graph = self.model.graph
-        with suppress(shape_inference.InferenceError, RuntimeError, ValueError):
-            graph = shape_inference.infer_shapes(self.model).graph
-        for port in (*graph.value_info, *graph.input):
-            dims = port.type.tensor_type.shape.dim
-            yield port.name, [d.dim_value if d.WhichOneof("value") == "dim_value" else None for d in dims]
-        for tensor in graph.initializer:
-            yield tensor.name, list(tensor.dims)
 
 
 def _integers(options: Mapping[str, onnx.AttributeProto], name: str, count: int) -> list[int]:

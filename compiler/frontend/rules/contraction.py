@@ -142,7 +142,7 @@ def qgemm(step: Step) -> Outputs:
     a, b = step.shape(0), step.shape(3)
     m = a[1] if step.attribute("transA", 0) else a[0]
     n = b[0] if step.attribute("transB", 0) else b[1]
-    return [Info(step.dtype(5) if step.has(8) else "float32", (m, n))]
+    return [Info(step.dtype(8) if step.has(8) else "float32", (m, n))]
 
 
 @rule("com.microsoft:MatMulIntegerToFloat", "com.microsoft:DynamicQuantizeMatMul")

@@ -98,6 +98,15 @@ def test_gemm(result: bool, turned: int, tmp_path: Path) -> None:
     assert summary["recognised"]["linear"] == 1
 
 
+def test_gemm_of_signed_weights(tmp_path: Path) -> None:
+    inputs: dict[str, Any] = {
+        "a": codes(5, 16), "a_scale": np.float32(0.02), "a_zero": np.uint8(120),
+        "b": codes(16, 8, seed=1, dtype=np.int8) // 2, "b_scale": np.float32(0.03), "b_zero": np.int8(-3),
+        "c": codes(8, seed=2, dtype=np.int32) * 40, **RESULT, "y_scale": np.float32(0.3),
+    }  # fmt: skip
+    check("QGemm", inputs, ("b", "c"), tmp_path)
+
+
 @pytest.mark.parametrize("bias", [True, False])
 def test_dynamic(bias: bool, tmp_path: Path) -> None:
     x = np.random.default_rng(0).standard_normal((2, 3, 16)).astype(np.float32)
