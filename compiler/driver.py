@@ -23,6 +23,7 @@ from crossbank.backends.interface import Backend
 from crossbank.backends.system import KINDS, System, load_system, suggestion
 from crossbank.compiler.calibration import calibration_of, token_windows
 from crossbank.compiler.errors import InternalError
+from crossbank.compiler.origin import origin_of
 from crossbank.compiler.phases import PHASES, passes_of
 from crossbank.passes.context import CompileContext, CompileOptions
 from crossbank.runtime.compiled import Program
@@ -280,6 +281,7 @@ def compile_to_module(
     with collection_paused():
         with job.phase("import"):
             module = import_model(Path(model), ctx, weights=weights)
+            ctx.notes["origin"] = origin_of(ctx)
             module.verify()
             job.count(module, "import")
             if job.dump_folder:

@@ -27,6 +27,7 @@ from crossbank.compiler.driver import (
     run_phases,
 )
 from crossbank.compiler.files import read_text
+from crossbank.compiler.origin import check_engines, check_origin, check_progress, origin_of
 from crossbank.compiler.phases import PHASES, all_passes, passes_of
 from crossbank.dialects import load_dialects
 from crossbank.dialects.imc import WeightOp
@@ -97,6 +98,8 @@ def apply_passes(
     ctx.options.context = context or noted.get("context")
     ctx.options.max_batch = max_batch or noted.get("max_batch", DEFAULT_BATCH)
     _declare_weights(ctx, module)
+    if passes:
+        check_engines(ctx, module, where)
     for item in pipeline(passes, known):
         with guarded(f"pass {item.name}", module):
             try:
@@ -245,8 +248,14 @@ def resume(
         target, model, arguments["context"], arguments["max_batch"], weights=arguments["weights"], groups=groups
     )
     module = parse_module(read_text(ir), ctx, str(ir))
+    now = origin_of(ctx)
     if phase != "raise":  # what raising notes would be noted twice; importing has made the tables that it needs
         _restore_tables(ctx, ir)
+    check_progress(ctx, module, phase, ir)
+    check_origin(ctx, module, now, phase, ir)
+    check_engines(ctx, module, ir)
+    ctx.notes["origin"] = now
+    if phase != "raise":
         _keep_capacity(ctx, phase, ir)
     if PHASES.index(phase) <= PHASES.index("lower"):
         note_calibration(ctx, calibration)

@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 import crossbank
+from crossbank.backends.system import system_text
+from crossbank.compiler.driver import make_context
+from crossbank.compiler.origin import check_progress
 from crossbank.compiler.phases import PHASES, passes_of
-from crossbank.compiler.resuming import apply_passes, resume
+from crossbank.compiler.resuming import apply_passes, parse_module, resume
 from crossbank.runtime.program import ProgramError
 from tests import zoo
 
@@ -75,3 +78,77 @@ def test_damage_beside_the_ir_is_named(dumps: list[Path], target: str, tmp_path:
         assert caught.value.code == "CB0810"
         assert caught.value.where == str(path)
         path.write_bytes(kept)
+
+
+OTHER = zoo.HERE / "ts17_kv_opt" / "model.onnx"
+
+
+def resumed(dumps: list[Path], phase: str, target: str, model: Path = MODEL, done: str | None = None) -> None:
+    """Resume at `phase` with the dump of the phase `done`, that before by default."""
+    done = done or PHASES[PHASES.index(phase) - 1]
+    last = next(file for file in reversed(dumps) if f".{done}" in file.name)
+    resume(model, last, phase, target, context=32, max_batch=2, weights="auto", chips="auto", quiet=True)
+
+
+@pytest.mark.parametrize("target", ["hermes"], scope="module")
+@pytest.mark.parametrize("phase", PHASES[1:])
+def test_only_the_same_model_goes_on(dumps: list[Path], target: str, phase: str) -> None:
+    with pytest.raises(ProgramError, match="made of another model") as caught:
+        resumed(dumps, phase, target, OTHER)
+    assert caught.value.code == "CB0803"
+
+
+@pytest.mark.parametrize("target", ["hermes"], scope="module")
+@pytest.mark.parametrize("other", ["aim", "ideal"])
+@pytest.mark.parametrize("phase", PHASES[3:7])
+def test_only_the_same_target_goes_on_once_engines_are_assigned(
+    dumps: list[Path], target: str, other: str, phase: str
+) -> None:
+    with pytest.raises(ProgramError, match=f"made for target hermes, not {other}") as caught:
+        resumed(dumps, phase, other)
+    assert caught.value.code == "CB0803"
+
+
+@pytest.mark.parametrize("target", ["hermes"], scope="module")
+def test_a_target_that_was_changed_in_between(dumps: list[Path], target: str, tmp_path: Path) -> None:
+    changed = tmp_path / "changed.toml"
+    changed.write_text(system_text("hermes").replace("arrays = { value = 64,", "arrays = { value = 32,"))
+    with pytest.raises(ProgramError, match="made for hermes as it was then"):
+        resumed(dumps, "place", str(changed))
+
+
+@pytest.mark.parametrize("target", ["hermes", "aim"], scope="module")
+def test_ir_of_another_phase_is_refused(dumps: list[Path], target: str) -> None:
+    for done in PHASES[:-1]:
+        ctx = make_context(target)
+        last = next(file for file in reversed(dumps) if f".{done}" in file.name)
+        module = parse_module(last.read_text(), ctx, str(last))
+        for phase in PHASES[1:]:
+            if done in ("import", "raise") and phase in ("raise", "assign"):
+                continue  # raising what is raised changes nothing, and what is not raised still runs
+            if PHASES.index(done) == PHASES.index(phase) - 1:
+                check_progress(ctx, module, phase, last)
+                continue
+            with pytest.raises(ProgramError, match=r"has (not )?been through") as caught:
+                check_progress(ctx, module, phase, last)
+            assert caught.value.code == "CB0807"
+    with pytest.raises(ProgramError, match="has been through schedule"):
+        resumed(dumps, "raise", target, done="schedule")
+
+
+@pytest.mark.parametrize("target", ["hermes"], scope="module")
+def test_ir_without_its_notes_is_refused(dumps: list[Path], target: str, tmp_path: Path) -> None:
+    last = next(file for file in reversed(dumps) if ".place." in file.name)
+    alone = [tmp_path / last.name]
+    alone[0].write_text(last.read_text())
+    with pytest.raises(ProgramError, match="notes") as caught:
+        resumed(alone, "lower", target)
+    assert caught.value.code == "CB0810"
+
+
+@pytest.mark.parametrize("target", ["hermes"], scope="module")
+def test_passes_need_the_target_of_the_ir(dumps: list[Path], target: str) -> None:
+    last = next(file for file in reversed(dumps) if ".split." in file.name)
+    with pytest.raises(ProgramError, match="target ideal has no engine 'analog'") as caught:
+        apply_passes(last.read_text(), "tile-weights", "ideal", None, None, None, last)
+    assert caught.value.code == "CB0803"
