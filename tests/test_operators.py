@@ -30,10 +30,13 @@ def bytes_of(*shape: int, seed: int = 0) -> Array:
     return np.random.default_rng([seed, *shape]).integers(0, 256, shape).astype(np.uint8)
 
 
-def check_all(built: onnx.ModelProto, feeds: Sequence[Mapping[str, Array]], folder: Path) -> None:
+def check_all(
+    built: onnx.ModelProto, feeds: Sequence[Mapping[str, Array]], folder: Path, target: str = "ideal"
+) -> None:
     """One program gives what onnxruntime gives for all feeds, and nothing runs on the host."""
     onnx.save(built, folder / "one.onnx")
-    session = crossbank.compile(folder / "one.onnx", context=64, quiet=True, host=False).session()
+    program = crossbank.compile(folder / "one.onnx", target, context=64, quiet=True, host=False)
+    session = program.session(ideal=True)
     options: Any = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     reference = onnxruntime.InferenceSession(built.SerializeToString(), options, providers=["CPUExecutionProvider"])
@@ -196,6 +199,32 @@ def test_a_past_of_no_tokens_grows_by_the_prompt(tmp_path: Path) -> None:
 def test_attention_with_computed_weights(tmp_path: Path) -> None:
     inputs = {"x": normal(2, 3, 8), "w": normal(8, 24, seed=1) / 3, "b": normal(24, seed=2)}
     check(model("Attention", inputs, ["y"], {"num_heads": 2}, domain=MICROSOFT), inputs, tmp_path, 1e-5)
+
+
+@pytest.mark.parametrize("target", ["ideal", "aim", "hermes"])
+def test_as_many_queries_as_there_are(target: str, tmp_path: Path) -> None:
+    """More queries than new keys, over a cache."""
+
+    def feeds(s: int, t: int, p: int) -> dict[str, Array]:
+        new = {name: normal(2, size, 8, seed=i) for i, (name, size) in enumerate((("q", s), ("k", t), ("v", t)))}
+        return {**new, **{name: normal(2, 2, p, 4, seed=i) for i, name in enumerate(("pk", "pv"), 3)}}
+
+    dims: dict[str, list[str | int]] = {"q": ["b", "s", 8], "k": ["b", "t", 8], "v": ["b", "t", 8]}
+    dims |= {name: ["b", 2, "p", 4] for name in ("pk", "pv")}
+    given = feeds(3, 2, 4)
+    inputs = {"q": given["q"], "k": given["k"], "v": given["v"], "bias": None, "mask": None, "addend": None}
+    inputs |= {"pk": given["pk"], "pv": given["pv"]}
+    built = model("MultiHeadAttention", inputs, ["y", "nk", "nv"], {"num_heads": 2}, dims=dims)
+    check_all(built, [given, feeds(1, 1, 2), feeds(4, 1, 3)], tmp_path, target)
+
+
+def test_zero_points_between_two_numbers(tmp_path: Path) -> None:
+    """Of a matrix so small that no array is written for it."""
+    inputs = {
+        "x": normal(2, 64), "w": bytes_of(1, 2, 16), "s": np.abs(normal(1, 2, seed=1)), "z": normal(1, 2, seed=2) + 8,
+    }  # fmt: skip
+    built = model("MatMulNBits", inputs, ["y"], {"K": 64, "N": 1, "block_size": 32}, static=["w", "s", "z"])
+    check_all(built, [{"x": inputs["x"]}], tmp_path, "hermes")
 
 
 def test_a_batch_is_none_of_the_pasts_lengths(tmp_path: Path) -> None:

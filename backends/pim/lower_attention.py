@@ -34,6 +34,8 @@ def refuses_attention(op: llm.AttentionOp, device: Device) -> str | None:
         return "attention without a cache has nothing in banks"
     if op.starts is not None or op.sink is not None:
         return "sequences of different lengths, or a sink beside the scores"
+    if shape_of(op.q)[2] != shape_of(op.k)[2]:
+        return f"{shape_of(op.q)[2]} queries for {shape_of(op.k)[2]} new tokens"
     groups, heads, head_dim = shape_of(op.k)[1], shape_of(op.q)[1], shape_of(op.q)[3]
     if not (groups.is_constant and heads.is_constant and head_dim.is_constant):
         return "the number of heads or their size is not known"

@@ -292,11 +292,11 @@ def quantize(unit: object, o: Any) -> None:
 
 def dequantize(unit: object, o: Any) -> None:
     """dst = (src - zero) * scale."""
-    value = wide(o.src)
-    kind = np.float32 if value.dtype.kind == "f" else np.int32
+    value, zero = wide(o.src), None if o.zero is None else wide(o.zero)
+    kind = np.float32 if is_float(value) or (zero is not None and is_float(zero)) else np.int32
     value = value.astype(kind)
-    if o.zero is not None:
-        value = value - wide(o.zero).astype(kind)
+    if zero is not None:
+        value = value - zero.astype(kind)
     o.dst[...] = value.astype(np.float32) * wide(o.scale)
 
 
