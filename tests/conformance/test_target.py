@@ -65,6 +65,14 @@ def test_the_summary_accounts_for_the_model(program: Program) -> None:
     }  # fmt: skip
 
 
+def test_every_instruction_knows_its_nodes(program: Program) -> None:
+    nodes = {node.name for node in onnx.load(SAMPLE).graph.node}
+    for function in program.functions:
+        for command in program.commands(function):
+            assert command.nodes, command
+            assert set(command.nodes) <= nodes, command
+
+
 def test_equal_inputs_give_equal_bytes(target: str, program: Program, tmp_path: Path) -> None:
     again = crossbank.compile(SAMPLE, target, context=CONTEXT, max_batch=MAX_BATCH, quiet=True)
     program.save(tmp_path / "one.cbk")
