@@ -275,7 +275,7 @@ def _power_of_two(x: Array, saturate: bool, rounding: Rounding) -> Array:
 
 
 def quantize(unit: object, o: Any) -> None:
-    """dst = saturate(round_half_even(src / scale) + zero); floats round to their own grid."""
+    """dst = saturate(round_half_even(src / scale) + zero), NaN the least; floats round to their own grid."""
     value = wide(o.src) / wide(o.scale)
     if o.dst.dtype.name.startswith("float"):
         most = _largest(o.dst.dtype)
@@ -287,7 +287,7 @@ def quantize(unit: object, o: Any) -> None:
     value = np.rint(value)
     if o.zero is not None:
         value = value + wide(o.zero).astype(value.dtype)
-    o.dst[...] = np.clip(value, int(info.min), int(info.max)).astype(np.int64)
+    o.dst[...] = np.minimum(np.fmax(value, int(info.min)), int(info.max)).astype(np.int64)
 
 
 def dequantize(unit: object, o: Any) -> None:

@@ -135,6 +135,27 @@ def _fused_matmul(op: Operation, parts: Parts) -> list[SSAValue | None]:
     return [parts.scaled(parts.node("MatMul", [a, b], dtype, shape), float(attr(op, "alpha", 1.0)))]
 
 
+ACTIVATIONS: Mapping[str, Mapping[str, float]] = {
+    "Relu": {}, "Tanh": {}, "Sigmoid": {}, "Softplus": {}, "Softsign": {}, "LeakyRelu": {"alpha": 0.01},
+    "HardSigmoid": {"alpha": 0.2, "beta": 0.5}, "Elu": {"alpha": 1.0}, "ThresholdedRelu": {"alpha": 1.0},
+}  # fmt: skip
+"""What FusedGemm may name, with the parameters and their usual values."""
+
+
+def _fused_gemm(op: Operation, parts: Parts) -> list[SSAValue | None]:
+    """FusedGemm: an activation of Gemm, with the activation's own parameters where it takes some."""
+    name = str(attr(op, "activation", ""))
+    if name not in ACTIVATIONS:
+        raise Unfit(f"activation: {name or 'none'} of a fused product")
+    given = {key: float(attr(op, f"activation_{key}", usual)) for key, usual in ACTIVATIONS[name].items()}
+    shape, dtype = shape_of(op.results[0]), dtype_of(op.results[0])
+    inputs = [value for value in operands_of(op, 3) if value is not None]
+    flags = {key: int(attr(op, key, 0)) for key in ("transA", "transB")}
+    scales = {key: float(attr(op, key, 1.0)) for key in ("alpha", "beta")}
+    y = parts.node("Gemm", inputs, dtype, shape, **flags, **scales)
+    return [parts.node(name, [y], dtype, shape, **given)]
+
+
 def _swapped(parts: Parts, value: SSAValue) -> SSAValue:
     axes = list(range(rank(value)))
     return parts.transpose(value, *axes[:-2], axes[-1], axes[-2])
@@ -153,4 +174,5 @@ RULES: Mapping[str, Callable[[Operation, Parts], list[SSAValue | None]]] = {
     "com.microsoft:RotaryEmbedding": _rotary,
     "RotaryEmbedding": _rotary,
     "com.microsoft:FusedMatMul": _fused_matmul,
+    "com.microsoft:FusedGemm": _fused_gemm,
 }

@@ -137,12 +137,22 @@ def matmul_nbits(step: Step) -> Outputs:
     return [Info(step.dtype(0), (*step.shape(0)[:-1], Expr.of(step.attribute("N"))))]
 
 
+@rule("com.microsoft:FusedGemm")
+def fused_gemm(step: Step) -> Outputs:
+    a, b = step.shape(0), step.shape(1)
+    m, k = (a[1], a[0]) if step.attribute("transA", 0) else (a[0], a[1])
+    n, inner = (b[0], b[1]) if step.attribute("transB", 0) else (b[1], b[0])
+    step.expect(inner, k, "K")
+    return [Info(step.dtype(0), (m, n))]
+
+
 @rule("com.microsoft:QGemm")
 def qgemm(step: Step) -> Outputs:
     a, b = step.shape(0), step.shape(3)
     m = a[1] if step.attribute("transA", 0) else a[0]
     n = b[0] if step.attribute("transB", 0) else b[1]
-    return [Info(step.dtype(8) if step.has(8) else "float32", (m, n))]
+    quantised = step.dtype(8) if step.has(8) else "uint8"
+    return [Info(quantised if step.has(7) else "float32", (m, n))]
 
 
 @rule("com.microsoft:MatMulIntegerToFloat", "com.microsoft:DynamicQuantizeMatMul")

@@ -40,6 +40,7 @@ CONTRACTS: Mapping[str, Sequence[str]] = {
     "com.microsoft:QLinearMul": BINARY,
     "com.microsoft:QLinearSigmoid": ("", NUMBER, NUMBER, NUMBER, NUMBER),
     "com.microsoft:QLinearSoftmax": ("", NUMBER, NUMBER, NUMBER, NUMBER),
+    "com.microsoft:FusedGemm": ("* *", "* *", "|*|* *"),
     "com.microsoft:QGemm": ("* *", NUMBER, NUMBER, "* *", "|*", "|*", "", NUMBER, NUMBER),
     "com.microsoft:MoE": ("B S H|T H", "T E", "E * *", "E *", "E * *", "E *", "E * *", "E *"),
     "com.microsoft:QMoE": (

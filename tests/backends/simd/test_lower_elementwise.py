@@ -140,6 +140,8 @@ def test_quantize_and_back(dtype: type) -> None:
     x = _normal((6, 4)) * 4
     scale, zero = np.asarray([0.03, 0.05, 0.1, 0.2], np.float32), np.asarray([3, 0, 1, 2], dtype)
     check("QuantizeLinear", [x, scale, zero], axis=1)
+    nothing = np.array([np.nan, np.inf, -np.inf, 1.0], np.float32)
+    check("QuantizeLinear", [nothing, scale[0].reshape(()), zero[0].reshape(())])
     check("DequantizeLinear", [_integers((6, 4), dtype), scale, zero], axis=1)
     check("DequantizeLinear", [_integers((6, 4), dtype), scale[0].reshape(()), zero[0].reshape(())])
 

@@ -213,6 +213,21 @@ def test_silu_as_a_quick_gelu(tmp_path: Path) -> None:
     assert check(model("QuickGelu", inputs, ["y"], {"alpha": 1.0}), inputs, tmp_path)["recognised"]["activation"] == 1
 
 
+@pytest.mark.parametrize(
+    ("activation", "parameters"),
+    [("Relu", {}), ("Sigmoid", {}), ("Tanh", {}), ("LeakyRelu", {"activation_alpha": 0.2})],
+)
+def test_fused_gemm(activation: str, parameters: dict[str, float], tmp_path: Path) -> None:
+    """As onnxruntime's extended optimisations write a linear of an MLP, and in all options of Gemm."""
+    inputs = {"a": normal(3, 64), "b": normal(32, 64, seed=1), "c": normal(32, seed=2)}
+    given = {"activation": activation, "transB": 1, "alpha": 1.0, "beta": 1.0, **parameters}
+    built = model("FusedGemm", inputs, ["y"], given, static=["b", "c"])
+    assert check(built, inputs, tmp_path)["recognised"]["linear"] == 1
+    inputs = {"a": normal(4, 3), "b": normal(4, 5, seed=1), "c": normal(3, 1, seed=2)}
+    given = {"activation": activation, "transA": 1, "alpha": 0.5, "beta": 2.0, **parameters}
+    check(model("FusedGemm", inputs, ["y"], given, static=["b", "c"]), inputs, tmp_path)
+
+
 @pytest.mark.parametrize("transposed", [(0, 0), (1, 0), (0, 1), (1, 1)])
 def test_fused_matmul(transposed: tuple[int, int], tmp_path: Path) -> None:
     a, b = transposed
