@@ -15,8 +15,8 @@ from typing import Any, cast
 import numpy as np
 
 from crossbank.backends.pim import timing as dram
+from crossbank.backends.pim.lane import DMA, Channels
 from crossbank.backends.pim.layout import ELEMENT_BYTES, Device
-from crossbank.backends.pim.timing import DMA, Channels
 from crossbank.backends.pim.timing_rules import DramTiming
 from crossbank.runtime.clock import Clock, latest
 from crossbank.runtime.coster import NO_NODE, StepCosts
@@ -107,11 +107,8 @@ def command(issue: Issue) -> Issue:
 
 
 def wr_gb(clock: Clock, o: Any, unit: Costs) -> None:
-    """One WR_GB per segment, issued back to back to channels of their own."""
-    segments = math.prod(o.src.shape[:-2])
-    if np.any(np.asarray(segments) > 1):
-        clock.set(DMA, clock.plus(clock.ready(DMA), (segments - 1) * unit.timing.tck_ps, "issue"))
-    dram.wr_gb(clock, unit.timing, unit.columns(o.src.shape), _driven(o))
+    """One WR_GB per segment, issued one after another to channels of their own."""
+    dram.wr_gb_apart(clock, unit.timing, unit.columns(o.src.shape), math.prod(o.src.shape[:-2]), _driven(o))
 
 
 def wr_bias(clock: Clock, o: Any, unit: Costs) -> None:

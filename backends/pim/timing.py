@@ -26,34 +26,17 @@ of the queue) in `clock.memo`. `columns` and rows are ints, or int64 arrays of o
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple, cast
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from crossbank.backends.pim.timing_rules import Column, DramTiming, Rule, Slot
-from crossbank.runtime.clock import Clock, Instant, IntArray, latest, pick
+from crossbank.backends.pim.lane import CLOSED, DMA, Channels, Count, Lane, after
+from crossbank.backends.pim.timing_rules import Column, DramTiming, Slot
+from crossbank.runtime.clock import Clock, Instant, latest, pick
 
-Count = IntArray | int
-"""A number, or one for each step; the entries of steps that don't execute the instruction count as one column."""
-
-CLOSED = -1
-"""The row of a bank that has none open."""
 _FUNCTION_ROW = -2
 """AF opens a row of its own, that of the function's look-up table: this and below, by function."""
-
-
-@dataclass(frozen=True)
-class Channels:
-    """Channels that do the same at the same time: the prefix of their resources, and how many they are."""
-
-    name: str
-    count: int
-
-
-DMA = "pim.dma"
-"""The resource of the front end, which all channels share."""
 
 _CYCLE = "timing.tck_ps"
 _CONTROL = ("energy.request_pj", "energy.command_pj")
@@ -83,191 +66,6 @@ SOURCES: Mapping[str, tuple[str, ...]] = {
 """Which numbers each component of time and energy rests on."""
 
 
-class _Access(NamedTuple):
-    first: Instant
-    """The first command, once the mode is right."""
-    opened: Instant
-    column: Instant
-    miss: NDArray[np.bool_]
-    """The steps in which the row had to be opened."""
-    other: NDArray[np.bool_]
-    """Those in which another had to be closed first."""
-
-
-def _after(clock: Clock, instant: Instant, duration_ps: Count, why: str) -> Instant:
-    """A constraint: an instant later than another. Unlike the durations of `clock.plus` it keeps nothing busy."""
-    return instant.later(duration_ps, clock.key(why))
-
-
-class _Lane:
-    """A clock as one command sees it, for one group of channels."""
-
-    def __init__(self, clock: Clock, timing: DramTiming, channels: Channels) -> None:
-        self.clock, self.timing, self.name, self.count = clock, timing, channels.name, channels.count
-
-    def at(self, slot: Slot, bank: int | None = None) -> Instant:
-        return self.clock.ready(self._resource(slot, bank))
-
-    def set(self, slot: Slot, instant: Instant, bank: int | None = None) -> None:
-        self.clock.set(self._resource(slot, bank), instant)
-
-    def hold(self, slot: Slot, instant: Instant, bank: int | None = None) -> None:
-        self.set(slot, latest(self.at(slot, bank), instant), bank)
-
-    def _resource(self, slot: Slot, bank: int | None) -> str:
-        return f"{self.name}.{slot.value}" if bank is None else f"{self.name}.bank{bank}.{slot.value}"
-
-    def after(self, instant: Instant, cycles: Count, why: str) -> Instant:
-        return _after(self.clock, instant, cycles * self.timing.tck_ps, why)
-
-    def busy(self, instant: Instant, cycles: Count, why: str) -> Instant:
-        return self.clock.plus(instant, cycles * self.timing.tck_ps, why)
-
-    def recall(self, key: str, default: object = None) -> object:
-        return self.clock.memo.get(f"{self.name}.{key}", default)
-
-    def note(self, key: str, value: object) -> None:
-        self.clock.memo[f"{self.name}.{key}"] = value
-
-    @property
-    def rows(self) -> IntArray:
-        """The open row of each bank, (banks, steps)."""
-        rows = self.recall("rows")
-        if rows is None:
-            return np.full((self.timing.banks, self.clock.steps), CLOSED, np.int64)
-        return cast(IntArray, rows)
-
-    def spend(self, component: str, energy_pj: NDArray[np.floating[Any]] | float) -> None:
-        self.clock.spend(component, np.asarray(energy_pj, np.float64) * (self.count * 1e-12))
-
-    def start(self, ready: Instant, register: bool) -> Instant:
-        """The first command of an instruction, in the mode that it needs."""
-        if bool(self.recall("register mode")) == register:
-            return ready
-        self.note("register mode", register)
-        self.spend("controller", self.timing.command_pj)
-        return self.busy(ready, self.timing.tmodch, "mode change")
-
-    def open(self, rule: Rule, row: Count, bank: int | None, go: Instant) -> _Access:
-        """Close what is open in the way and open `row`, in one bank or in all."""
-        timing, rows = self.timing, self.rows
-        assert rule.opened is not None
-        held = rows if bank is None else rows[bank : bank + 1]
-        other = ((held != row) & (held != CLOSED)).any(axis=0)
-        miss = other | (held == CLOSED).any(axis=0)
-        if bank is None:
-            precharge = latest(self.at(Slot.PRECHARGE), self.at(Slot.PRECHARGE_SINGLE))
-            activate = latest(self.at(Slot.ACTIVATE), self.at(Slot.ACTIVATE_SINGLE))
-        else:
-            precharge = latest(self.at(Slot.PRECHARGE), self.at(Slot.PRECHARGE, bank))
-            activate = latest(self.at(Slot.ACTIVATE), self.at(Slot.ACTIVATE, bank), self.at(Slot.ACTIVATE_NEXT))
-            if timing.tfaw:
-                activate = latest(activate, self.clock.ready(self._window(0)))
-        column = self.after(self.at(Slot.OPENED), rule.opened, "activate")
-        if bank is not None:
-            column = latest(
-                column, self.after(self.at(Slot.OPENED, bank), rule.opened, "activate"), self.at(Slot.PIPE, bank)
-            )
-        column = latest(column, *(self.at(slot) for slot in rule.waits))
-        ready = pick(other, precharge, pick(miss, activate, column))
-        first = self.start(latest(go, ready), rule.register)
-        if not miss.any():
-            return _Access(first, first, first, miss, other)
-        opened = first
-        if other.any():
-            closed = self.busy(first, other * timing.trp, "precharge")
-            opened = pick(other, latest(closed, activate), first)
-        column = latest(self.busy(opened, miss * rule.opened, "activate"), column)
-        self._opened(pick(other, go, opened), opened, row, bank, miss)
-        activates = miss * (timing.banks if bank is None else 1)
-        self.spend("dram activate", activates * timing.activate_bank_pj)
-        self.spend("controller", (miss.astype(float) + other) * timing.command_pj)
-        self.clock.count("activates", activates * self.count)
-        return _Access(first, opened, pick(miss, column, first), miss, other)
-
-    def _opened(self, served: Instant, opened: Instant, row: Count, bank: int | None, miss: NDArray[np.bool_]) -> None:
-        timing = self.timing
-        close = self.after(opened, timing.tras, "precharge")
-        again = self.after(opened, timing.trc, "activate")
-        self.set(Slot.OPENED, pick(miss, opened, self.at(Slot.OPENED, bank)), bank)
-        self.hold(Slot.PRECHARGE, pick(miss, close, self.at(Slot.PRECHARGE, bank)), bank)
-        self.hold(Slot.ACTIVATE, pick(miss, again, self.at(Slot.ACTIVATE, bank)), bank)
-        if bank is None:
-            self.note("rows", np.broadcast_to(np.asarray(row, np.int64), self.rows.shape))
-            return
-        rows = self.rows.copy()
-        rows[bank] = row
-        self.note("rows", rows)
-        self.hold(Slot.PRECHARGE_SINGLE, pick(miss, close, self.at(Slot.PRECHARGE_SINGLE)))
-        self.hold(Slot.ACTIVATE_SINGLE, pick(miss, again, self.at(Slot.ACTIVATE_SINGLE)))
-        turn = latest(served, self.at(Slot.ACTIVATE_NEXT))
-        self.set(Slot.ACTIVATE_NEXT, pick(miss, self.after(turn, timing.trrd, "activate"), turn))
-        if timing.tfaw:
-            over = self.after(opened, timing.tfaw, "activate")
-            newest = [*(self.clock.ready(self._window(i)) for i in range(4)), over]
-            for i in range(4):
-                self.clock.set(self._window(i), pick(miss, newest[i + 1], newest[i]))
-
-    def _window(self, i: int) -> str:
-        return f"{self.name}.window{i}"
-
-    def burst(self, kind: Column, column: Instant, columns: Count) -> Instant:
-        """The last column of a burst that begins with `column`; its energy."""
-        rule = self.timing.rules[kind]
-        for component, energy_pj in self.timing.energies[kind].items():
-            self.spend(component, energy_pj * columns)
-        return self.busy(column, (columns - 1) * rule.spacing, rule.why)
-
-    def hold_up(self, kind: Column, last: Instant, bank: int | None, steps: NDArray[np.bool_] | None = None) -> None:
-        """What the last column of a burst holds up, in some steps."""
-        for slot, cycles, why in self.timing.rules[kind].holds:
-            until = self.after(last, cycles, why)
-            if steps is not None:
-                until = pick(steps, until, self.clock.zero())
-            if slot is Slot.PRECHARGE and bank is not None:
-                self.hold(Slot.PRECHARGE, until, bank)
-                slot = Slot.PRECHARGE_SINGLE
-            self.hold(slot, until)
-
-    def room(self, column: Instant, columns: Count, spacing: int, joins: bool) -> Instant | None:
-        """When the DMA can go on, if these columns fill the queue behind those of the instruction before."""
-        depth = self.timing.queue_depth
-        before, before_spacing = cast("tuple[Count, int]", self.recall("run") or (0, 0))
-        self.note("run", (before + columns if joins else columns, spacing))
-        start = self.at(Slot.RUN)
-        if not joins:
-            self.set(Slot.RUN, column)
-        # Two cycles after the column that lets the last one into the queue.
-        fills, fills_alone = np.asarray(before + columns) > depth, np.asarray(columns) > depth
-        if not fills.any():
-            return None
-        behind = self.after(start, np.maximum(before + columns - depth - 1, 0) * before_spacing + 2, "issue")
-        alone = self.after(column, np.maximum(columns - depth - 1, 0) * spacing + 2, "issue")
-        steps = self.clock.steps
-        room = pick(np.broadcast_to(fills_alone, steps), alone, behind)
-        return pick(np.broadcast_to(fills, steps), room, self.clock.ready(DMA))
-
-    def settle(self, register_ready: Instant | None = None) -> None:
-        """Let the last access, if alone in a row just opened, have its column before what comes next.
-
-        A register command changes the mode as soon as it is ready; a write then changes it back, a read waits.
-        """
-        stranded = self.recall("stranded")
-        if stranded is None:
-            return
-        kind, bank, alone = cast("tuple[Column, int, NDArray[np.bool_]]", stranded)
-        column, change = self.at(Slot.STRANDED), self.timing.tmodch
-        if register_ready is not None:
-            if kind is Column.RD:
-                return
-            due = latest(self.busy(register_ready, alone * change, "mode change"), column)
-            column = pick(alone, self.busy(due, alone * change, "mode change"), column)
-            self.hold(Slot.BUS, pick(alone, self.after(column, 1, "issue"), self.at(Slot.BUS)))
-            self.note("register mode", False)
-        self.note("stranded", None)
-        self.hold_up(kind, column, bank, alone)
-
-
 def _groups(timing: DramTiming, channels: Sequence[Channels]) -> Sequence[Channels]:
     return channels or (Channels("pim", timing.channels),)
 
@@ -291,9 +89,9 @@ def _queued(
     columns = _columns(columns)
     rule = timing.rules[kind]
     decoded = clock.ready(DMA)
-    free = _after(clock, decoded, timing.tck_ps, "issue")
+    free = after(clock, decoded, timing.tck_ps, "issue")
     for group in _groups(timing, channels):
-        lane = _Lane(clock, timing, group)
+        lane = Lane(clock, timing, group)
         lane.note("writes", 0)
         go = latest(decoded, lane.at(Slot.BUS), lane.at(Slot.ACCESS))
         if rule.opened is None:
@@ -326,9 +124,9 @@ def _accessed(
     columns = _columns(columns)
     rule = timing.rules[kind]
     decoded = clock.ready(DMA)
-    free = _after(clock, decoded, columns * timing.tck_ps, "issue")
+    free = after(clock, decoded, columns * timing.tck_ps, "issue")
     for group in _groups(timing, channels):
-        lane = _Lane(clock, timing, group)
+        lane = Lane(clock, timing, group)
         if kind is Column.RD and cast(int, lane.recall("writes") or 0) >= 2:
             lane.spend("io", columns * timing.io_pj)
             continue
@@ -365,6 +163,31 @@ def _accessed(
 
 def wr_gb(clock: Clock, timing: DramTiming, columns: Count, channels: Sequence[Channels] = ()) -> None:
     """WR_GB: write columns of the global buffer."""
+    _queued(clock, timing, Column.WRGB, columns, channels)
+
+
+def wr_gb_apart(
+    clock: Clock, timing: DramTiming, columns: Count, instructions: Count, channels: Sequence[Channels] = ()
+) -> None:
+    """As many WR_GB, each to an equal share of the channels; what follows waits for the last, which stands for all.
+
+    The DMA goes on once all columns of an instruction are in queues. The first may find queues filled by what came
+    before; after it, only what is longer than a queue keeps the DMA, while its channels change the mode and write.
+    """
+    columns = _columns(columns)
+    rule, depth, decoded = timing.rules[Column.WRGB], timing.queue_depth, clock.ready(DMA)
+    several = np.broadcast_to(np.asarray(instructions) > 1, clock.steps)
+    if several.any():
+        free = decoded
+        for group in _groups(timing, channels):
+            lane = Lane(clock, timing, group)
+            fits = np.asarray(columns) <= depth
+            long = lane.change(True) * timing.tmodch + (columns - depth - 1) * rule.spacing + 2
+            each = np.where(fits, 1, np.maximum(long, 1))
+            rest = np.maximum(np.asarray(instructions) - 2, 0) * each
+            first = lane.offered(Column.WRGB, columns, decoded)
+            free = latest(free, lane.busy(first, rest, "issue"))
+        clock.set(DMA, pick(several, free, decoded))
     _queued(clock, timing, Column.WRGB, columns, channels)
 
 
@@ -440,7 +263,7 @@ def read_single_bank(
 
 def configure(clock: Clock, timing: DramTiming) -> None:
     """Write a configuration register or touch a general-purpose one: a cycle of the DMA."""
-    clock.set(DMA, _after(clock, clock.ready(DMA), timing.tck_ps, "issue"))
+    clock.set(DMA, after(clock, clock.ready(DMA), timing.tck_ps, "issue"))
 
 
 def ewadd(clock: Clock, timing: DramTiming, columns: Count) -> None:
@@ -453,7 +276,7 @@ def sync(clock: Clock, timing: DramTiming, channels: Sequence[Channels] = ()) ->
     """SYNC: stop the DMA until all channels have drained."""
     decoded = free = clock.ready(DMA)
     for group in _groups(timing, channels):
-        lane = _Lane(clock, timing, group)
+        lane = Lane(clock, timing, group)
         lane.note("writes", 0)
         go = latest(decoded, lane.at(Slot.BUS), lane.at(Slot.ACCESS))
         free = latest(free, lane.after(go, 2, "issue"), lane.after(lane.at(Slot.DRAINED), 1, "issue"))

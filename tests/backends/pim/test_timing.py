@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crossbank.backends.pim import timing as pim
-from crossbank.backends.pim.timing import Channels
+from crossbank.backends.pim.lane import Channels
 from crossbank.backends.pim.timing_rules import DramTiming
 from crossbank.backends.pim.trace import parse_trace, trace_cycles
 from crossbank.backends.system import load_system
