@@ -9,7 +9,7 @@ from crossbank.runtime.expr import Expr
 from tests.conformance.conftest import SAMPLE
 
 PEAKS = {
-    # 32 channels x 16 banks x 16 products each nCCD of 2 cycles of 0.5 ns (public simulator of AiM); no figure of energy
+    # 32 channels x 16 banks x 16 products each nCCD of 2 cycles of 0.5 ns (public simulator); no figure of energy
     "aim": ("pim", 32 * 16 * 16 / 1e-9, None),
     # Le Gallo et al., Nature Electronics 2023, 4-phase reads: 16.1 TOPS a chip and 2.48 TOPS/W, two operations a MAC
     "hermes": ("xbar", 16.1e12 / 2, 2.48e12 / 2),
