@@ -90,7 +90,7 @@ def capacity_of(ctx: CompileContext, module: ModuleOp, more: Iterable[str] = ())
         ranges[roles["batch"]] = (1, ctx.options.max_batch)
     if "past" in roles:
         past = roles["past"]
-        ranges[past] = (0, context - 1)
+        ranges[past] = (0, max(context - max(ctx.notes.get("dims", {}).get("growth", 1), 1), 0))
         if "sequence" in roles:
             ranges[roles["sequence"]] = (1, context)
             ranges[TOTAL] = (1, context)

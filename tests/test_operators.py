@@ -218,6 +218,49 @@ def test_as_many_queries_as_there_are(target: str, tmp_path: Path) -> None:
     check_all(built, [given, feeds(1, 1, 2), feeds(4, 1, 3)], tmp_path, target)
 
 
+@pytest.mark.parametrize("tokens", [1, 4])
+def test_steps_of_a_fixed_number_of_tokens_fill_the_context(tokens: int, tmp_path: Path) -> None:
+    def feeds(past: int) -> dict[str, Array]:
+        new = {name: normal(2, 2, tokens, 8, seed=i) for i, name in enumerate("qkv")}
+        return {**new, **{name: normal(2, 2, past, 8, seed=i) for i, name in enumerate(("pk", "pv"), 3)}}
+
+    ports = [
+        helper.make_tensor_value_info(name, 1, ["b", 2, "past" if name[0] == "p" else tokens, 8])
+        for name in ("q", "k", "v", "pk", "pv")
+    ]
+    node = helper.make_node("Attention", ["q", "k", "v", "", "pk", "pv"], ["y", "nk", "nv"])
+    graph = helper.make_graph([node], "g", ports, [onnx.ValueInfoProto(name=name) for name in ("y", "nk", "nv")])
+    built = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=10)
+    check_all(built, [feeds(0), feeds(5), feeds(64 - tokens)], tmp_path)
+
+
+def test_a_router_has_a_row_for_each_token(tmp_path: Path) -> None:
+    def feeds(b: int, s: int) -> dict[str, Array]:
+        return {"x": normal(b, s, 8), "router": normal(b * s, 4, seed=1)}
+
+    inputs: dict[str, Any] = {
+        **feeds(2, 3), "w1": normal(4, 6, 8, seed=2), "b1": None, "w2": normal(4, 8, 6, seed=3),
+    }  # fmt: skip
+    dims: dict[str, list[str | int]] = {"x": ["b", "s", 8], "router": ["rows", 4]}
+    built = model("MoE", inputs, ["y"], {"k": 2}, static=["w1", "w2"], dims=dims)
+    check_all(built, [feeds(2, 3), feeds(1, 1), feeds(3, 9)], tmp_path)
+
+
+@pytest.mark.parametrize(("rows", "width", "columns"), [(3, 0, 2), (0, 4, 2), (3, 4, 0), (0, 0, 0)])
+def test_products_of_no_elements(rows: int, width: int, columns: int, tmp_path: Path) -> None:
+    inputs = {"a": normal(rows, width), "b": normal(width, columns)}
+    check_all(model("MatMul", inputs, ["y"], {}, domain=""), [inputs], tmp_path)
+
+
+def test_a_softmax_of_vectors_side_by_side(tmp_path: Path) -> None:
+    """Looks like a score appended to others, and is none."""
+    nodes = [helper.make_node("Concat", ["x", "x"], ["c"], axis=-1), helper.make_node("Softmax", ["c"], ["y"])]
+    ports = [helper.make_tensor_value_info("x", 1, ["n"])]
+    graph = helper.make_graph(nodes, "g", ports, [onnx.ValueInfoProto(name="y")])
+    built = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    check_all(built, [{"x": normal(8)}, {"x": normal(3)}], tmp_path)
+
+
 def test_zero_points_between_two_numbers(tmp_path: Path) -> None:
     """Of a matrix so small that no array is written for it."""
     inputs = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import weakref
 from typing import Any
 
@@ -47,12 +48,12 @@ def gemm(unit: Unit, o: Any) -> None:
         w = w.swapaxes(-1, -2)
     if len(dst) == 1:
         w = w[0]
-        x = x.reshape(-1, x.shape[-1])
+        x = _flat(x)
     else:
         w = w.reshape(w.shape[0], *(1,) * (x.ndim - w.ndim), *w.shape[1:])
         x = x[..., None, :] if x.ndim == 2 else x
     if x.dtype == w.dtype == dst.dtype == np.float32 and len(dst) == 1 and dst.flags.c_contiguous:
-        value = dst.reshape(-1, dst.shape[-1])
+        value = _flat(dst)
         np.matmul(x, w, out=value)
         if o.bias is not None:
             value += o.bias
@@ -63,6 +64,11 @@ def gemm(unit: Unit, o: Any) -> None:
         bias = wide(o.bias)
         value = value + bias.reshape(bias.shape[0], *(1,) * (value.ndim - 2), bias.shape[-1])
     dst[...] = value
+
+
+def _flat(x: Array) -> Array:
+    """All rows of a tensor, of which there may be none, one under another."""
+    return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
 
 
 def matmul(unit: Unit, o: Any) -> None:

@@ -10,6 +10,7 @@ from xdsl.ir import Operation
 from crossbank.dialects.location import node_name
 from crossbank.passes.context import CompileContext
 from crossbank.passes.raising.matching import kind
+from crossbank.runtime.expr import Expr
 
 
 def fold(ctx: Context, names: Iterable[str]) -> None:
@@ -31,3 +32,10 @@ def roles_of(ctx: CompileContext) -> dict[str, str]:
     """The names of the batch, sequence and past dimensions, as far as they are known, to be added to."""
     roles: dict[str, str] = ctx.notes.setdefault("dims", {}).setdefault("roles", {})
     return roles
+
+
+def note_growth(ctx: CompileContext, tokens: Expr) -> None:
+    """Note by how many tokens each step makes caches longer, where that is fixed."""
+    if tokens.is_constant:
+        dims: dict[str, int] = ctx.notes.setdefault("dims", {})
+        dims["growth"] = max(dims.get("growth", 0), tokens.constant)

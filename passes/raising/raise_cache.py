@@ -17,7 +17,7 @@ from crossbank.dialects.llm import AppendOp, AttentionOp, CacheOp, EvictOp
 from crossbank.dialects.shape import dtype_of, shape_of
 from crossbank.passes.context import CompileContext
 from crossbank.passes.raising.matching import axis_of, made_by, users
-from crossbank.passes.raising.notes import roles_of, unrecognised
+from crossbank.passes.raising.notes import note_growth, roles_of, unrecognised
 from crossbank.passes.raising.signature import drop_parts, names_of
 from crossbank.passes.rewriting import (
     argument_index,
@@ -196,3 +196,4 @@ def _note_dims(ctx: Context, parts: tuple[_Part, _Part]) -> None:
         for role, dim in (("batch", batch), ("sequence", sequence), (length, past)):
             if not dim.is_constant:
                 roles.setdefault(role, str(dim))
+        note_growth(ctx, _growth(parts[0]))

@@ -113,8 +113,10 @@ def _without_sink(value: SSAValue) -> tuple[SSAValue, SSAValue | None]:
         return (value if joined is None and top is None else inner), None
     scores, more = joined.operands
     sink = strip(more, "Expand", "Reshape", "Unsqueeze", "Cast")
+    if rank(inner) != 4:
+        return value, None
     heads = shape_of(inner)[1]
-    fits = rank(inner) == 4 and shape_of(more)[-1] == ONE and elements(sink) == heads and heads in shape_of(sink)
+    fits = shape_of(more)[-1] == ONE and elements(sink) == heads and heads in shape_of(sink)
     return (scores, sink) if fits else (value, None)
 
 

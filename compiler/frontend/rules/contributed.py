@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from crossbank.compiler.frontend.graph import Info
 from crossbank.compiler.frontend.step import Outputs, Step, rule
-from crossbank.runtime.expr import ONE, ZERO, Expr, maximum
+from crossbank.runtime.expr import ONE, ZERO, Expr, maximum, product
 
 
 @rule(
@@ -99,4 +99,5 @@ def qlinear_concat(step: Step) -> Outputs:
 
 @rule("com.microsoft:QMoE", "com.microsoft:MoE")
 def mixture_of_experts(step: Step) -> Outputs:
+    step.expect(step.shape(1)[0], product(step.shape(0)[:-1]), "the router's rows and the tokens")
     return [Info(step.dtype(0), step.shape(0))]
