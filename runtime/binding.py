@@ -155,7 +155,7 @@ def _check_shape(port: Port, value: NDArray[Any], values: Mapping[str, int]) -> 
                 "CB0601",
                 f"input {port.name} has shape {shape_text(value.shape)}, "
                 f"the program expects {shape_text(port.shape)}{where}",
-                help=f"the other inputs say {bound}" if bound else "",
+                help=f"the other inputs say {bound}" if bound else "the model fixes it; export it with dynamic axes",
             )
 
 

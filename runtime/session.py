@@ -82,13 +82,13 @@ class Session:
         return self.outputs
 
     def run(self, output_names: Sequence[str] | None, feeds: Mapping[str, Any]) -> list[Array]:
-        """Compute the named outputs (all for None) from feeds by input name.
+        """Compute the named outputs (all for None or none, as onnxruntime) from feeds by input name.
 
         ProgramError CB0601 shape, CB0602 unknown input, CB0603 missing input, CB0604 dtype, CB0605 context, CB0606
         batch, CB0607 unknown output, CB0608 dimension, CB0613 a branch that was not taken.
         """
         arrays = as_arrays(feeds)
-        names = [port.name for port in self._outputs] if output_names is None else list(output_names)
+        names = [port.name for port in self._outputs] if not output_names else list(output_names)
         self._check_names(arrays, names)
         dimensions = bind(self.code, self._inputs, arrays)
         check_bound(self.code, arrays, dimensions)

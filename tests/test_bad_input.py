@@ -361,6 +361,13 @@ def test_bad_feeds(small: Path, change: dict[str, np.ndarray | None], code: str,
     assert not Path("outputs.npz").exists()
 
 
+def test_a_shape_that_the_model_fixes() -> None:
+    model = SMALL.parents[1] / "dynamo18_static_kv_llama" / "model.onnx"
+    assert crossbank("compile", model, "-o", "static.bin").code == 0
+    done = crossbank("generate", "static.bin", "--prompt-ids", "1,2,3", "-n", 1)
+    refused(done, "CB0601", "[1, 3]", "[2, 5]", "the model fixes it")
+
+
 def test_more_than_the_context_or_the_batch(small: Path) -> None:
     names = {port.name for port in package.load(small).session().get_inputs()}
     for args, code, words in (

@@ -60,6 +60,7 @@ def test_outputs_by_name_in_the_order_asked() -> None:
     np.testing.assert_array_equal(present, [[[4]]])
     np.testing.assert_array_equal(logits, logits_of([[4]]))
     assert len(session().run(["logits"], feeds([[4]]))) == 1
+    assert len(session().run([], feeds([[4]]))) == 2
 
 
 def test_an_empty_step_works() -> None:
@@ -111,6 +112,7 @@ def test_bad_feeds_say_what_is_wrong(given: dict[str, Any], code: str, text: str
     with pytest.raises(ProgramError) as caught:
         session().run(None, given)
     assert caught.value.code == code
+    assert caught.value.help
     assert text in str(caught.value)
 
 
