@@ -1,5 +1,7 @@
 """Groups of arrays: exact when ideal, and as noisy as their cells say when not."""
 
+import math
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -282,3 +284,54 @@ def test_hermes_file_names_its_technology() -> None:
     assert analog is not None
     technology = analog.config["technology"]
     assert TECHNOLOGIES[technology["model"]](**technology["parameters"]) == HermesPcm(2)
+
+
+def rectified_moments(mean: float, sigma: float) -> tuple[float, float]:
+    """Mean and variance of max(mean + sigma xi, 0)."""
+    z = mean / sigma
+    density, below = math.exp(-z * z / 2) / math.sqrt(2 * math.pi), (1 + math.erf(z / math.sqrt(2))) / 2
+    first = mean * below + sigma * density
+    return first, (mean**2 + sigma**2) * below + mean * sigma * density - first**2
+
+
+@pytest.mark.parametrize("target", [0.02, 0.3, 1.0])
+def test_programmed_cells_have_the_moments_of_two_rectified_devices(target: float) -> None:
+    # aihwkit hermes.py, two devices per polarity: the cubic in uS over g_max 20.7 uS, at the target and at 0.
+    sigma = (0.16603222 + 4.71806468 * target - 8.48101252 * target**2 + 4.68961419 * target**3) / 20.7
+    held, rest = rectified_moments(target, sigma), rectified_moments(0.0, 0.16603222 / 20.7)
+    group = ArrayGroup(np.full((512, 512), target, np.float32), column_scales=np.ones((2, 512), np.float32))
+    group.program(seed=3, key=1)
+    cells = group.effective_weights.astype(np.float64)
+    spread = math.sqrt(held[1] + rest[1])
+    assert cells.mean() == pytest.approx(held[0] - rest[0], abs=5 * spread / 512)
+    assert cells.std() == pytest.approx(spread, rel=0.01)
+
+
+@pytest.mark.parametrize("time_s", [0.0, 1.0, 3600.0, 86400.0])
+def test_aged_cells_have_the_moments_of_the_formulas(time_s: float) -> None:
+    # PCMLike (aihwkit pcm.py), all 1/f noise frozen as there; devices drawn in float64 from the formulas themselves.
+    rng, count, age = np.random.default_rng(11), 512 * 512, time_s + 20.0
+    growth = math.sqrt(math.log((age + 250e-9) / (2 * 250e-9)))
+
+    def read(target: float, sigma: float, exponent: float, spread: float) -> NDArray[np.float64]:
+        programmed = np.maximum(target + sigma * rng.standard_normal(count), 0.0)
+        drifted = programmed * (age / 20.0) ** -np.abs(exponent + spread * rng.standard_normal(count))
+        q = np.minimum(0.0088 / np.maximum(programmed**0.65, 1e-3), 0.2)
+        return np.maximum(drifted * (1 + q * growth * rng.standard_normal(count)), 0.0)
+
+    # Exponents at 0.3: -0.0155 ln x + 0.0244 = 0.0431 is below the least mean, 0.049, and -0.0125 ln x - 0.0059 =
+    # 0.00915 is the spread. At 0 both are at their upper bounds.
+    expected = read(0.3, (0.26348 + 0.3 * 1.9650 - 0.09 * 1.1731) / 25, 0.049, 0.00915) - read(
+        0.0, 0.26348 / 25, 0.1, 0.045
+    )
+    group = ArrayGroup(
+        np.full((512, 512), 0.3, np.float32),
+        technology=PcmLike(),
+        column_scales=np.ones((2, 512), np.float32),
+        read_noise=ReadNoise.FROZEN,
+    )
+    group.program(seed=5, key=2)
+    group.at(time_s, drift_compensation=False)
+    cells = group.effective_weights.astype(np.float64)
+    assert cells.mean() == pytest.approx(expected.mean(), abs=6 * expected.std() / 512)
+    assert cells.std() == pytest.approx(expected.std(), rel=0.015)
