@@ -11,6 +11,7 @@ from onnx import AttributeProto, helper, numpy_helper
 
 from crossbank.compiler.frontend.errors import TOO_LARGE, FrontendError
 from crossbank.compiler.frontend.known_values import KnownValues
+from crossbank.compiler.frontend.table_choice import chosen_tables
 from crossbank.compiler.frontend.wire import MAX_NODES
 
 PASSED_ON = frozenset({"Identity", "Cast", "Squeeze", "Unsqueeze", "Reshape", "Flatten", "Not"})
@@ -37,7 +38,8 @@ def resolved(model: onnx.ModelProto, path: Path) -> Resolved:
 
     A condition is constant, follows from constants and stated dimensions, or is an input (`use_cache_branch` of merged
     decoders): then the branch that reads more of the model's inputs is taken, for it does with empty caches what the
-    other does without. Where none of these is so the `If` stays.
+    other does without. Where none of these is so, branches of nothing but tables become a choice of both, and another
+    `If` stays.
     """
     found = Resolved(model)
     if any(_is_if(node) for node in model.graph.node):
@@ -85,11 +87,34 @@ class _Resolver:
         branches = {a.name: a.g for a in node.attribute if a.type == AttributeProto.GRAPH}
         if not node.input or set(branches) != {"then_branch", "else_branch"}:
             raise _Undecided("it lacks a condition or a branch")
-        taken = branches["then_branch" if self.condition(node.input[0], branches) else "else_branch"]
+        try:
+            condition = self.condition(node.input[0], branches)
+        except _Undecided:
+            tables = self.tables(node, branches)
+            if tables is None:
+                raise
+            return tables
+        taken = branches["then_branch" if condition else "else_branch"]
         if len(taken.output) != len(node.output):
             raise _Undecided(f"{len(taken.output)} results of a branch for {len(node.output)} outputs")
         made = self.spliced(node, taken)
         self.producer.update((name, other) for other in made for name in other.output if name)
+        return made
+
+    def tables(self, node: onnx.NodeProto, branches: Mapping[str, onnx.GraphProto]) -> list[onnx.NodeProto] | None:
+        """Both branches' tables and a choice of one, if there is nothing else in them."""
+        names: list[str] = []
+        for output in node.output:
+            for kind in ("then", "else"):
+                name, i = f"{output}/{kind}", 1
+                while name in self.taken:
+                    name, i = f"{output}/{kind}#{i}", i + 1
+                names.append(name)
+        given = [helper.make_node("Identity", [value.name], []) for value in self.graph.output]
+        made = chosen_tables(node, branches, [*self.graph.node, *given], names)
+        if made is not None:
+            self.taken.update(names)
+            self.producer.update((name, other) for other in made for name in other.output)
         return made
 
     def condition(self, name: str, branches: Mapping[str, onnx.GraphProto]) -> bool:

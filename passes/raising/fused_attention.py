@@ -14,7 +14,7 @@ from crossbank.dialects import onnx
 from crossbank.dialects.llm import AppendOp, AttentionOp, EvictOp
 from crossbank.dialects.shape import dtype_of, shape_of, tensor
 from crossbank.passes.raising.axes import source_with
-from crossbank.passes.raising.matching import attr, rank
+from crossbank.passes.raising.matching import attr, made_by, rank
 from crossbank.passes.raising.parts import Parts, Unfit
 from crossbank.runtime.expr import ONE, ZERO, Expr, maximum, product
 
@@ -310,12 +310,23 @@ def _rotated(
     batch, _, tokens, _ = shape_of(values[0])
     if positions is None:
         positions = parts.reshape(column(parts, starts, tokens), (batch, tokens))
-    angles = [parts.gather(table, positions) for table in (cos, sin)]
+    angles = [_angles(parts, table, positions) for table in (cos, sin)]
     width = shape_of(cos)[-1] * 2
     if not width.is_constant:
         raise Unfit("rotary: tables of symbolic width")
     interleaved = bool(attr(op, "rotary_interleaved", 0))
     return [parts.rotary(x, angles[0], angles[1], width.constant, interleaved) for x in values]
+
+
+def _angles(parts: Parts, table: SSAValue, positions: SSAValue) -> SSAValue:
+    """Rows of a table; of a choice of two tables the rows are read first, then chosen."""
+    choice = made_by(table, "Where")
+    if choice is None or rank(choice.operands[0]):
+        return parts.gather(table, positions)
+    condition, *tables = choice.operands
+    if any(shape_of(each) != shape_of(table) for each in tables):
+        return parts.gather(table, positions)
+    return parts.where(condition, *(parts.gather(each, positions) for each in tables))
 
 
 # ------------------------------------------------------------ ai.onnx Attention

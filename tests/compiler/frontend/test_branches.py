@@ -104,3 +104,78 @@ def test_conditions_that_nothing_decides(what: str, tmp_path: Path) -> None:
     onnx.save(built, tmp_path / "m.onnx")
     with pytest.raises(FrontendError, match="CB0109"):
         crossbank.compile(tmp_path / "m.onnx", quiet=True)
+
+
+def tables(name: str, *arrays: np.ndarray[Any, Any]) -> onnx.GraphProto:
+    """A branch of Constant nodes."""
+    nodes = [
+        helper.make_node("Constant", [], [f"{name}{i}"], f"{name}{i}", value=numpy_helper.from_array(array))
+        for i, array in enumerate(arrays)
+    ]
+    outputs = [helper.make_tensor_value_info(f"{name}{i}", FLOAT, None) for i in range(len(arrays))]
+    return helper.make_graph(nodes, name, [], outputs)
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_a_choice_of_tables_that_the_data_make(given: bool, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    both = [rng.standard_normal((6, 4)).astype(np.float32) for _ in range(2)]
+    nodes = [
+        helper.make_node("ReduceSum", ["x"], ["sum"], "sum", keepdims=0),
+        helper.make_node("Greater", ["sum", "zero"], ["condition"], "greater"),
+        helper.make_node(
+            "If", ["condition"], ["table"], "if", then_branch=tables("t", both[0]), else_branch=tables("e", both[1])
+        ),
+        helper.make_node("MatMul", ["x", "table"], ["y"], "product"),
+    ]
+    outputs = [value("y", None, None)] + ([value("table", None, None)] if given else [])
+    kept = [numpy_helper.from_array(np.zeros((), np.float32), "zero")]
+    graph = helper.make_graph(nodes, "g", [value("x", "n", 6)], outputs, kept)
+    built = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    onnx.save(built, tmp_path / "m.onnx")
+    session = crossbank.compile(tmp_path / "m.onnx", quiet=True).session()
+    for sign in (1.0, -1.0):
+        x = sign * np.abs(rng.standard_normal((3, 6))).astype(np.float32)
+        expected = onnxruntime.InferenceSession(built.SerializeToString()).run(None, {"x": x})
+        for got, wanted in zip(session.run(None, {"x": x}), expected, strict=True):
+            np.testing.assert_allclose(got, np.asarray(wanted), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("user", ["rotary", "shape"])
+def test_tables_of_unlike_length_are_for_positions_only(user: str, tmp_path: Path) -> None:
+    """The angles of short and long contexts (LongRoPE), as onnxruntime-genai writes them."""
+    rng = np.random.default_rng(1)
+    long, short = ([rng.standard_normal((n, 8)).astype(np.float32) for _ in range(2)] for n in (16, 6))
+    use = {
+        "rotary": helper.make_node("RotaryEmbedding", ["x", "p", "cos", "sin"], ["y"], "r", domain="com.microsoft"),
+        "shape": helper.make_node("Shape", ["cos"], ["y"], "s"),
+    }
+    nodes = [
+        helper.make_node("Shape", ["x"], ["length"], "length", start=2, end=3),
+        helper.make_node("Squeeze", ["length"], ["tokens"], "tokens"),
+        helper.make_node("Greater", ["tokens", "limit"], ["condition"], "greater"),
+        helper.make_node(
+            "If", ["condition"], ["cos", "sin"], "if", then_branch=tables("t", *long), else_branch=tables("e", *short)
+        ),
+        use[user],
+    ]
+    inputs = [value("x", 1, 2, "n", 16), helper.make_tensor_value_info("p", TensorProto.INT64, [1, "n"])]
+    kept = [numpy_helper.from_array(np.array(6), "limit")]
+    kind = TensorProto.INT64 if user == "shape" else FLOAT
+    outputs = [helper.make_tensor_value_info("y", kind, None)]
+    graph = helper.make_graph(nodes, "g", inputs, outputs, kept)
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("com.microsoft", 1)]
+    built = helper.make_model(graph, opset_imports=opsets, ir_version=9)
+    onnx.save(built, tmp_path / "m.onnx")
+    if user == "shape":
+        with pytest.raises(FrontendError, match="its condition is computed from data"):
+            crossbank.compile(tmp_path / "m.onnx", quiet=True)
+        return
+    session = crossbank.compile(tmp_path / "m.onnx", context=16, quiet=True).session()
+    for tokens in (1, 6, 7, 16):
+        feeds = {
+            "x": rng.standard_normal((1, 2, tokens, 16)).astype(np.float32),
+            "p": np.arange(tokens, dtype=np.int64)[None],
+        }
+        (expected,) = onnxruntime.InferenceSession(built.SerializeToString()).run(None, feeds)
+        np.testing.assert_allclose(session.run(None, feeds)[0], np.asarray(expected), rtol=1e-5, atol=1e-6)
