@@ -85,6 +85,7 @@ def capacity_of(ctx: CompileContext, module: ModuleOp, more: Iterable[str] = ())
     if guessed.get("past") not in (None, *roles.values()):
         roles.setdefault("past", guessed["past"])  # without a cache, as of a mask over past and new tokens
     ranges: dict[str, Bounds] = {name: (1, context) for name in names}
+    ranges |= {name: (0, context) for name in ctx.notes.get("dims", {}).get("empty", ()) if name in ranges}
     replacements: dict[str, Expr] = {}
     if "batch" in roles:
         ranges[roles["batch"]] = (1, ctx.options.max_batch)

@@ -82,7 +82,8 @@ def check_device(seed: int, time_s: float) -> None:
 
 def check_bound(code: Code, feeds: Feeds, dimensions: Mapping[str, int]) -> None:
     """Refuse another value of an input that a branch was taken for, unless caches are empty; ProgramError CB0613."""
-    past = dimensions.get(code.context_of.get("past", ""), 1)
+    caches = [dimensions.get(code.context_of[role], 1) for role in ("past", "source_past") if role in code.context_of]
+    past = max(caches, default=1)
     bound: Mapping[str, bool] = code.summary.get("bound", {})
     for name, value in bound.items():
         if name in feeds and past and bool(np.all(feeds[name])) != value:

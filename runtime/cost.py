@@ -65,15 +65,21 @@ class Cost:
         return asdict(self)
 
 
-def dimensions_of(code: Code, batch: int, new: int, past: IntArray) -> dict[str, IntArray]:
+def dimensions_of(code: Code, batch: int, new: int, past: IntArray, source: int | None = None) -> dict[str, IntArray]:
     """The registers of steps of `new` tokens after `past` (steps,) others; ProgramError CB0703 where one is unknown.
 
     A program that keeps nothing between steps computes the others again; caches that do not grow are as long as the
-    context that the program was compiled for.
+    context that the program was compiled for. An encoder before it has read `source` tokens, as many as the step has
+    for None; keys and values over them come from its results in the first step, from caches in the others.
     """
     roles = code.context_of
     again = recomputes(code)
+    encoded = np.full(len(past), new if source is None else source)
+    first = past == 0
     values = {
+        "source": encoded,
+        "source_past": np.where(first, 0, encoded),
+        "source_new": np.where(first, encoded, 0),
         "batch": np.full(len(past), batch),
         "sequence": past + new if again else np.full(len(past), new),
         "past": np.zeros_like(past) if again else past,
@@ -130,6 +136,8 @@ def generation_cost(
 ) -> Cost:
     """The cost of prefilling `prompt` tokens and decoding until `generate` tokens exist, for `batch` sequences.
 
+    Where the program is a decoder behind an encoder, that has read as many tokens as the prompt has.
+
     The prefill yields the first token; each further one is a decode step. Where the model fixes the tokens of a step,
     the prompt takes as many steps as it fills, and each further token one. `exact` follows every event (slow);
     `progress` hears the phase and the share of its steps that is done.
@@ -142,19 +150,26 @@ def generation_cost(
         wanted["decode"] = (1, np.arange(prompt, prompt + generate - 1))
     phases: dict[str, StepCosts] = {}
     for name, (new, pasts) in wanted.items():
-        phases[name] = _costs(coster, batch, new, pasts, exact, partial(progress, name) if progress else None)
+        moved = partial(progress, name) if progress else None
+        phases[name] = _costs(coster, batch, new, pasts, prompt, exact, moved)
     return _summarise(code, prompt, generate, batch, phases)
 
 
 def _costs(
-    coster: Coster, batch: int, new: int, pasts: IntArray, exact: bool, moved: Callable[[float], None] | None
+    coster: Coster,
+    batch: int,
+    new: int,
+    pasts: IntArray,
+    source: int,
+    exact: bool,
+    moved: Callable[[float], None] | None,
 ) -> StepCosts:
     """The costs of steps of `new` tokens, one per past length; `moved` hears the share done."""
     at_once = 1 if exact else STEPS_AT_ONCE
     parts: list[StepCosts] = []
     for start in range(0, len(pasts), at_once):
         some = pasts[start : start + at_once]
-        found = coster.cost("main", dimensions_of(coster.code, batch, new, some), exact)
+        found = coster.cost("main", dimensions_of(coster.code, batch, new, some, source), exact)
         parts += [found] * (len(some) // len(found.time_ps))
         if moved:
             moved(min(start + at_once, len(pasts)) / len(pasts))

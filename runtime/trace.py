@@ -95,7 +95,7 @@ def generation_slices(
     steps += [("decode", 1, past) for past in range(prompt, prompt + generate - 1)]
     for i, (name, new, past) in enumerate(steps):
         listener = _Listener(code, MOST_SLICES - slices)
-        dimensions = dimensions_of(code, batch, new, np.array([past], np.int64))
+        dimensions = dimensions_of(code, batch, new, np.array([past], np.int64), prompt)
         cost = coster.cost("main", dimensions, exact=True, clock=listener.clock, listener=listener)
         duration_ps = int(cost.time_ps[0])
         yield name, start_ps, duration_ps, listener.slices

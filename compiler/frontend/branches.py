@@ -9,6 +9,7 @@ from pathlib import Path
 import onnx
 from onnx import AttributeProto, helper, numpy_helper
 
+from crossbank.compiler.frontend.cross_caches import completed, cross_caches, name_dimensions
 from crossbank.compiler.frontend.errors import TOO_LARGE, FrontendError
 from crossbank.compiler.frontend.known_values import KnownValues
 from crossbank.compiler.frontend.table_choice import chosen_tables
@@ -25,6 +26,8 @@ class Resolved:
 
     model: onnx.ModelProto
     bound: dict[str, bool] = field(default_factory=dict[str, bool])
+    empty: list[str] = field(default_factory=list[str])
+    """Dimensions that were made here, of which there may be none."""
     undecided: dict[str, str] = field(default_factory=dict[str, str])
     """Why an `If` is still there, by its first output."""
 
@@ -38,8 +41,8 @@ def resolved(model: onnx.ModelProto, path: Path) -> Resolved:
 
     A condition is constant, follows from constants and stated dimensions, or is an input (`use_cache_branch` of merged
     decoders): then the branch that reads more of the model's inputs is taken, for it does with empty caches what the
-    other does without. Where none of these is so, branches of nothing but tables become a choice of both, and another
-    `If` stays.
+    other does without (see `cross_caches` for those over an encoder). Where none of these is so, branches of nothing but
+    tables become a choice of both, and another `If` stays.
     """
     found = Resolved(model)
     if any(_is_if(node) for node in model.graph.node):
@@ -87,17 +90,22 @@ class _Resolver:
         branches = {a.name: a.g for a in node.attribute if a.type == AttributeProto.GRAPH}
         if not node.input or set(branches) != {"then_branch", "else_branch"}:
             raise _Undecided("it lacks a condition or a branch")
+        bound = len(self.found.bound)
         try:
-            condition = self.condition(node.input[0], branches)
+            first = self.condition(node.input[0], branches)
         except _Undecided:
             tables = self.tables(node, branches)
             if tables is None:
                 raise
             return tables
-        taken = branches["then_branch" if condition else "else_branch"]
+        taken, other = (branches["then_branch" if yes else "else_branch"] for yes in (first, not first))
         if len(taken.output) != len(node.output):
             raise _Undecided(f"{len(taken.output)} results of a branch for {len(node.output)} outputs")
-        made = self.spliced(node, taken)
+        if len(self.found.bound) > bound and len(other.output) == len(taken.output):
+            before, taken = self.with_cross_caches(node, taken, other)
+        else:
+            before = []
+        made = [*before, *self.spliced(node, taken)]
         self.producer.update((name, other) for other in made for name in other.output if name)
         return made
 
@@ -116,6 +124,20 @@ class _Resolver:
             self.taken.update(names)
             self.producer.update((name, other) for other in made for name in other.output)
         return made
+
+    def with_cross_caches(
+        self, node: onnx.NodeProto, taken: onnx.GraphProto, other: onnx.GraphProto
+    ) -> tuple[list[onnx.NodeProto], onnx.GraphProto]:
+        """Nodes for what the other branch computes of caches over an encoder, and the branch taken, which has that."""
+        if not (caches := cross_caches(self.graph, taken, other)):
+            return [], taken
+        unnamed = onnx.NodeProto()
+        unnamed.CopyFrom(node)
+        unnamed.output[:] = [""] * len(node.output)
+        renamed, nodes = self.copied(unnamed, other)
+        self.found.empty += name_dimensions(caches, self.graph)
+        made, branch = completed([cache.under(renamed) for cache in caches], taken, nodes)
+        return [*nodes, *made], branch
 
     def condition(self, name: str, branches: Mapping[str, onnx.GraphProto]) -> bool:
         """Which branch is taken."""
@@ -160,6 +182,15 @@ class _Resolver:
 
     def spliced(self, node: onnx.NodeProto, branch: onnx.GraphProto) -> list[onnx.NodeProto]:
         """The branch's nodes with names that are free outside and its results under the outputs' names."""
+        renamed, copies = self.copied(node, branch)
+        for result, output in zip([value.name for value in branch.output], node.output, strict=True):
+            source = renamed.get(result, result)
+            if output and source != output:
+                copies.append(helper.make_node("Identity", [source], [output], f"{node.name}/{output}"))
+        return copies
+
+    def copied(self, node: onnx.NodeProto, branch: onnx.GraphProto) -> tuple[dict[str, str], list[onnx.NodeProto]]:
+        """The branch's new names, and its nodes under them; its tensors become the model's."""
         own = [name for other in branch.node for name in other.output if name]
         own += [tensor.name for tensor in branch.initializer]
         inside = set(own)
@@ -185,12 +216,7 @@ class _Resolver:
                 noted = self.graph.value_info.add()
                 noted.CopyFrom(value)
                 noted.name = renamed[value.name]
-        copies = [_renamed(other, renamed) for other in branch.node]
-        for result, output in zip(results, node.output, strict=True):
-            source = renamed.get(result, result)
-            if output and source != output:
-                copies.append(helper.make_node("Identity", [source], [output], f"{node.name}/{output}"))
-        return copies
+        return renamed, [_renamed(other, renamed) for other in branch.node]
 
 
 def _read(graph: onnx.GraphProto) -> set[str]:

@@ -10,7 +10,15 @@ from xdsl.dialects.builtin import ArrayAttr, FunctionType, IntegerAttr, ModuleOp
 from xdsl.dialects.func import FuncOp, ReturnOp
 from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 
-from crossbank.compiler.frontend.dims import Roles, cache_lengths, free_masks, roles, tokens_fed, total_length
+from crossbank.compiler.frontend.dims import (
+    Roles,
+    cache_lengths,
+    encoder_lengths,
+    free_masks,
+    roles,
+    tokens_fed,
+    total_length,
+)
 from crossbank.compiler.frontend.errors import ATTRIBUTE, DTYPE, FrontendError
 from crossbank.compiler.frontend.graph import ABSENT, Graph, Info, Node
 from crossbank.compiler.frontend.load import Weights, load
@@ -55,7 +63,8 @@ def import_model(path: str | Path, ctx: CompileContext, weights: Weights = "auto
 
 def _note(ctx: CompileContext, graph: Graph, shapes: Shapes, found: Roles, declared: Mapping[str, int]) -> None:
     """`dims`: `roles` (batch, sequence, past: symbol names), `cache_inputs`, `equations` (symbol -> expression that
-    replaced it), `unsolved` (equations merely assumed), `limits` (length expression -> most that a table allows)."""
+    replaced it), `unsolved` (equations merely assumed), `empty` (dimensions that may be 0),
+    `limits` (length expression -> most that a table allows)."""
     solved = {name: str(expr) for name, expr in shapes.equations.solved.items()}
     ctx.notes["nodes"] = list(graph.imported)
     ctx.notes["folded"] = graph.folded
@@ -66,12 +75,18 @@ def _note(ctx: CompileContext, graph: Graph, shapes: Shapes, found: Roles, decla
     ctx.notes["dims"] = {
         "roles": {
             role: name
-            for role, name in (("batch", found.batch), ("sequence", found.sequence), ("past", found.past))
+            for role, name in (
+                ("batch", found.batch),
+                ("sequence", found.sequence),
+                ("past", found.past),
+                *encoder_lengths(graph, found).items(),
+            )
             if name is not None and name not in solved
         },
         "cache_inputs": list(found.cache_inputs),
         "equations": solved,
         "unsolved": sorted(shapes.equations.unsolved),
+        "empty": list(graph.empty),
         "limits": {
             length: min(limits[length] for limits in (shapes.limits, declared) if length in limits)
             for length in {**shapes.limits, **declared}

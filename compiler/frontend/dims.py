@@ -11,6 +11,7 @@ from crossbank.compiler.frontend.graph import Graph, Port
 from crossbank.compiler.frontend.shapes import dim_expr
 from crossbank.runtime.expr import Expr
 
+FLOATS = frozenset({"float16", "bfloat16", "float32", "float64"})
 _PLACE = re.compile(r"\d+")
 """The number of the layer, in an input's name."""
 _ANONYMOUS = re.compile(r"s\d+|.+_dim\d+")
@@ -28,11 +29,19 @@ class Roles:
 
 
 def free_masks(graph: Graph) -> None:
-    """Forget how long masks are where a branch with caches was taken: merged decoders declare that of the other one."""
+    """Forget how long masks are where a branch with caches was taken: merged decoders declare that of the other one.
+
+    Masks over the tokens of an encoder, whose results are an input, are as long as it says.
+    """
     if not graph.bound:
         return
+    encoded = {
+        port.dims[1] for port in graph.inputs if port.dtype in FLOATS and len(port.dims or ()) == 3 and port.dims
+    }
     graph.inputs[:] = [
-        replace(port, dims=(*port.dims[:-1], None)) if "mask" in port.name and port.dims else port
+        replace(port, dims=(*port.dims[:-1], None))
+        if "mask" in port.name and port.dims and port.dims[-1] not in encoded - {None}
+        else port
         for port in graph.inputs
     ]
 
@@ -74,13 +83,28 @@ def roles(graph: Graph) -> Roles:
         and (port.dtype.startswith(("float", "bfloat", "int8", "uint8")))
     )
     windows = {name for node in graph if node.attributes.get("sliding_window_cache") for name in node.inputs}
-    grows = [name for name in caches if name not in windows]
+    fed = {name for name in caches if any(_symbol(dim) in graph.empty for dim in shape_of_port(by_name[name]))}
+    grows = [name for name in caches if name not in windows | fed]
     if grows:
         free = [name for dim in shape_of_port(by_name[grows[0]]) if (name := _symbol(dim)) and name != batch]
         named = [name for name in free if "past" in name.lower()]
         grown = _symbol(shape_of_port(by_name[grows[0]])[-2])
         past = named[0] if named else grown if grown in free else next(iter(free), None)
     return Roles(batch, sequence, past if past != sequence else None, caches)
+
+
+def encoder_lengths(graph: Graph, known: Roles) -> dict[str, str]:
+    """Roles of an encoder's tokens where a decoder reads them: "source", or those in caches and those not yet there."""
+    if graph.empty:
+        return {"source_past": graph.empty[0], "source_new": graph.empty[1]}
+    for port in graph.inputs:
+        shape = shape_of_port(port)
+        if "encoder" not in port.name or port.dtype not in FLOATS or len(shape) not in (3, 4):
+            continue
+        name = _symbol(shape[-2])
+        if name is not None and name not in (known.batch, known.sequence, known.past):
+            return {"source": name}
+    return {}
 
 
 def cache_lengths(graph: Graph, known: Roles, solved: Mapping[str, Expr]) -> dict[str, Expr]:

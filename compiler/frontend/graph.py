@@ -108,6 +108,8 @@ class Graph:
     origin: dict[str, str] = field(default_factory=dict[str, str])
     """The node that computes each value in the file, for values that are known by now."""
     bound: dict[str, bool] = field(default_factory=dict[str, bool])
+    empty: list[str] = field(default_factory=list[str])
+    """Dimensions that may be 0 although they are no cache's that a step makes longer."""
     """Inputs that branches were taken for, and the values; others are as good while all caches are empty."""
     weight_inputs: list[str] = field(default_factory=list[str])
     """Inputs that look like weights."""

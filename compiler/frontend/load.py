@@ -62,6 +62,7 @@ def load(path: Path, weights: Weights = "auto") -> Graph:
     model = with_parameters(over_all_tokens(flat), path, weights == "shape-only")
     graph = _Loader(path, model, weights).graph()
     graph.bound, graph.weight_inputs = found.bound, weight_inputs(model.graph)
+    graph.empty = found.empty
     return graph
 
 

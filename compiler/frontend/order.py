@@ -32,10 +32,14 @@ def orders(graph: Graph) -> Iterator[list[Node]]:
 
 
 def _own_weights(graph: Graph, late: set[int]) -> set[int]:
-    """Nodes that compute on weights alone for one late node: a layer's dequantised or transposed weight."""
+    """Nodes that compute on weights alone for one late node: a layer's dequantised, transposed or expanded weight."""
     static: set[str] = {ABSENT}
+    shapes = {name for node in graph.nodes for name in node.inputs} - {port.name for port in graph.inputs}
+    shapes -= {name for node in graph.nodes for name in node.outputs}  # known values: no node computes them
     for node in graph.nodes:
-        if all(name in static or name in graph.store for name in node.inputs):
+        if any(name in static or name in graph.store for name in node.inputs[:1]) and all(
+            name in static or name in graph.store or name in shapes for name in node.inputs
+        ):
             static.update(node.outputs)
     users: dict[str, set[int]] = {name: {0} for name in graph.results}
     own: set[int] = set()

@@ -49,7 +49,7 @@ class RaiseCachePass(ModulePass):
         for name, function in functions(op).items():
             parts: list[_Part] = []
             for attention in [found for found in entry_block(function).ops if isinstance(found, AttentionOp)]:
-                if attention.cache is not None:
+                if attention.cache is not None or _over_encoder(ctx, attention):
                     continue
                 found = _pair(attention, function, calls.get(name, []))
                 if isinstance(found, str):
@@ -63,6 +63,12 @@ class RaiseCachePass(ModulePass):
             if parts:
                 drop_parts(function, calls.get(name, []), {p.argument for p in parts}, {p.result for p in parts})
                 calls = calls_of(op)
+
+
+def _over_encoder(ctx: Context, attention: AttentionOp) -> bool:
+    """Whether keys and values are those of an encoder's tokens, fed or computed: no step makes them more."""
+    fed: set[str] = set(ctx.notes.get("dims", {}).get("empty", ())) if isinstance(ctx, CompileContext) else set()
+    return not fed.isdisjoint(shape_of(attention.k)[TOKENS].symbols)
 
 
 @dataclass(frozen=True)
