@@ -41,8 +41,8 @@ def resolved(model: onnx.ModelProto, path: Path) -> Resolved:
 
     A condition is constant, follows from constants and stated dimensions, or is an input (`use_cache_branch` of merged
     decoders): then the branch that reads more of the model's inputs is taken, for it does with empty caches what the
-    other does without (see `cross_caches` for those over an encoder). Where none of these is so, branches of nothing but
-    tables become a choice of both, and another `If` stays.
+    other does without (see `cross_caches` for those over an encoder). Where none of these is so, branches of nothing
+    but tables become a choice of both, and another `If` stays.
     """
     found = Resolved(model)
     if any(_is_if(node) for node in model.graph.node):
