@@ -90,6 +90,7 @@ class Compilation:
         """Keep the largest number of live operations; the size rule of the design is an error, not a hope."""
         live = sum(1 for _ in module.walk())
         self.live_ops_max = max(self.live_ops_max, live)
+        self.ctx.notes["live_ops_max"] = self.live_ops_max  # for who resumes
         if live > LIVE_OPS_LIMIT:
             raise ProgramError(
                 "CB0801",

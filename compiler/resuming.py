@@ -260,5 +260,7 @@ def resume(
     if PHASES.index(phase) <= PHASES.index("lower"):
         note_calibration(ctx, calibration)
     job = Compilation(ctx, progress=progress)
+    job.live_ops_max = int(ctx.notes.get("live_ops_max", 0))
+    job.count(module, f"the phases before {phase}")
     run_phases(module, job, phase, stop_after, quiet)
     return module, job

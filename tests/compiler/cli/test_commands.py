@@ -210,7 +210,8 @@ def test_dumps_parse_back_and_resume_to_the_same_bytes() -> None:
     for file in files[2::24]:
         assert crossbank("opt", file, "-t", "hermes").out == file.read_text()
     last = [file for file in files if ".raise." in file.name][-1]
-    for resumed in ((*calibrated, "--from", last), (*arguments, "--from", "schedule", "--dump-ir", "ir")):
+    later = ((*arguments, "--from", phase, "--dump-ir", "ir") for phase in ("schedule", "emit"))
+    for resumed in ((*calibrated, "--from", last), *later):
         assert crossbank(*resumed, "-o", "again.cbk").code == 0
         assert Path("again.cbk").read_bytes() == Path("whole.cbk").read_bytes(), resumed
     assert "error[CB0803]" in crossbank(*calibrated, "--from", "schedule", "--dump-ir", "ir").err
@@ -229,7 +230,7 @@ def test_a_dump_replaces_an_earlier_one() -> None:
 def test_stop_after_and_from() -> None:
     arguments = ("compile", MODEL, "-t", "hermes", "--max-batch", 1)
     assert crossbank(*arguments, "-o", "whole.cbk").code == 0
-    for last, following in (("import", "raise"), ("place", "lower")):
+    for last, following in (("import", "raise"), ("schedule", "emit"), ("place", "lower")):
         assert crossbank(*arguments, "--stop-after", last, "-o", "stopped.mlir").code == 0
         assert crossbank(*arguments, "--from", following, "--ir", "stopped.mlir", "-o", "resumed.cbk").code == 0
         assert Path("resumed.cbk").read_bytes() == Path("whole.cbk").read_bytes()
