@@ -6,15 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from crossbank.compiler.driver import compile as compile
+    from crossbank.compiler.report.comparing_nodes import compare_nodes as compare_nodes
     from crossbank.runtime.compiled import Program as Program
     from crossbank.runtime.compiled import load as load
     from crossbank.runtime.cost import Cost as Cost
     from crossbank.runtime.program import ProgramError as ProgramError
 
-__all__ = ["Cost", "Program", "ProgramError", "compile", "load"]
+__all__ = ["Cost", "Program", "ProgramError", "compare_nodes", "compile", "load"]
 
 _PLACES = {
     "compile": "crossbank.compiler.driver",
+    "compare_nodes": "crossbank.compiler.report.comparing_nodes",
     "load": "crossbank.runtime.compiled",
     "Program": "crossbank.runtime.compiled",
     "Cost": "crossbank.runtime.cost",

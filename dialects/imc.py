@@ -223,13 +223,15 @@ class ParamOp(IRDLOperation):
 class BlockOp(IRDLOperation):
     """Instructions in program order, for all engines together; `entry` blocks are program functions.
 
-    `calls` is how many rows its constants table has.
+    `calls` is how many rows its constants table has. `values` says where operations leave tensors of the ONNX file, see
+    `dialects.block_values`.
     """
 
     name = "imc.block"
     sym_name = prop_def(StringAttr)
     entry = prop_def(BoolAttr)
     calls = prop_def(IntegerAttr)
+    values = opt_prop_def(ArrayAttr)
     body = region_def("single_block")
     traits = traits_def(SymbolOpInterface(), NoTerminator())
 

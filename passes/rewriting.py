@@ -18,6 +18,7 @@ from xdsl.traits import Pure
 from crossbank.dialects.imc import RepeatOp
 from crossbank.dialects.llm import AttentionOp
 from crossbank.dialects.location import copy_location, node_names
+from crossbank.dialects.tensor_names import pass_on_names
 
 ABSORBED = "absorbed"
 
@@ -93,6 +94,7 @@ def replace(
             continue
         if value.name_hint is None:
             value.name_hint = old.name_hint
+        pass_on_names(old, value)
         old.replace_all_uses_with(value)
     operands = list(root.operands)
     root.detach()
@@ -110,6 +112,7 @@ def forward(root: Operation, value: SSAValue) -> tuple[str, ...]:
 
     They go to the operation that computes `value`, so nothing is lost unless it is an argument.
     """
+    pass_on_names(root.results[0], value)
     root.results[0].replace_all_uses_with(value)
     operands = list(root.operands)
     root.detach()

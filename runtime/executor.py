@@ -48,18 +48,21 @@ class Unit(Protocol):
 class Event:
     """An instruction being executed, for listeners.
 
-    `function` is the entry point that runs, `node` names the program node that the instruction belongs to.
+    `function` is the entry point that runs, `row` that of the block's call, `node` names the program node that the
+    instruction belongs to.
     """
 
     function: str
     engine: str
     block: str
+    row: int
     index: int
     node: str
     decoded: Decoded
     operands: Operands
     lanes: Lanes
     registers: Mapping[str, Any]
+    machine: Machine
 
 
 class Listener(Protocol):
@@ -70,7 +73,7 @@ class Listener(Protocol):
         ...
 
     def after(self, event: Event) -> None:
-        """The results are in the operands."""
+        """The results are in the operands, and in memory."""
         ...
 
 
@@ -230,25 +233,27 @@ class Stream:
             raise
 
     def _observed(self, block: str, step: Step) -> None:
-        listeners = self.executor.listeners
+        executor = self.executor
         operands = step.prepare(self.registers, self.lanes)
         event = Event(
-            self.executor.function,
-            self.engine,
-            block,
-            step.index,
-            self.node(block, step),
-            step.decoded,
-            operands,
-            self.lanes,
-            self.registers,
+            function=executor.function,
+            engine=self.engine,
+            block=block,
+            row=self.row,
+            index=step.index,
+            node=self.node(block, step),
+            decoded=step.decoded,
+            operands=operands,
+            lanes=self.lanes,
+            registers=self.registers,
+            machine=executor.machine,
         )
-        for listener in listeners:
+        for listener in executor.listeners:
             listener.before(event)
         step.execute(step.unit, operands)
-        for listener in listeners:
-            listener.after(event)
         step.finish(self.lanes)
+        for listener in executor.listeners:
+            listener.after(event)
 
     def node(self, block: str, step: Step) -> str:
         """The name of the program node that a step belongs to."""

@@ -18,8 +18,10 @@ from crossbank.runtime.counts import Counts
 ARGUMENTS = 16
 """Operand slots of a record."""
 
-RECORD = np.dtype([("opcode", "<u2"), ("node", "<u2"), ("reserved", "<u4"), ("args", "<i8", (ARGUMENTS,))])
+RECORD = np.dtype([("opcode", "<u2"), ("node", "<u2"), ("operation", "<u4"), ("args", "<i8", (ARGUMENTS,))])
 """One instruction: instruction set number in the high byte of `opcode`, node slot, operands.
+
+`operation` is the number of the operation that leaves a `program.NamedTensor`, 0 for none.
 
 An operand of a kind in `EXPRESSIBLE` is the value itself where it is >= 0, or expression number -(operand + 1) of
 the program where it is negative. FLOAT operands are the bits of a float64.

@@ -249,7 +249,7 @@ class Machine:
     ) -> None:
         if 0 in dims:
             return
-        low, high = _extent(dims, strides, dtype.itemsize)
+        low, high = extent(dims, strides, dtype.itemsize)
         first, last = sorted((offset, offset + step * (lanes - 1)))
         if first + low < 0 or last + high > space.used_bytes:
             raise _outside(space, offset, dtype, (lanes, *dims), (step, *strides), space.used_bytes)
@@ -294,8 +294,8 @@ def _map(space: Space) -> Bytes:
     return np.frombuffer(mapped, np.uint8)
 
 
-def _extent(dims: tuple[int, ...], strides: tuple[int, ...], itemsize: int) -> tuple[int, int]:
-    """Lowest and highest + 1 byte relative to the address."""
+def extent(dims: tuple[int, ...], strides: tuple[int, ...], itemsize: int) -> tuple[int, int]:
+    """What a tensor takes up, `strides` in bytes: lowest and highest + 1 byte relative to the address."""
     reach = [(dim - 1) * stride for dim, stride in zip(dims, strides, strict=True)]
     return sum(min(r, 0) for r in reach), sum(max(r, 0) for r in reach) + itemsize
 
@@ -303,7 +303,7 @@ def _extent(dims: tuple[int, ...], strides: tuple[int, ...], itemsize: int) -> t
 def _outside(
     space: Space, address: int, dtype: np.dtype[Any], dims: tuple[int, ...], strides: tuple[int, ...], size: int
 ) -> ProgramError:
-    low, high = _extent(dims, strides, dtype.itemsize)
+    low, high = extent(dims, strides, dtype.itemsize)
     offset = address & OFFSET_MASK
     room = f"the constant there has {size} bytes" if space.kind == "const" else f"which has {size}"
     return ProgramError(

@@ -32,11 +32,21 @@ class FunctionForm(msgspec.Struct, forbid_unknown_fields=True):
     outputs: list[PortForm]
 
 
+class ValueForm(msgspec.Struct, forbid_unknown_fields=True):
+    """A tensor of the ONNX file that an operation of a block leaves in memory, by its name in each call."""
+
+    operation: int
+    names: list[str]
+    address: str
+    layout: LayoutForm
+
+
 class BlockForm(msgspec.Struct, forbid_unknown_fields=True):
     """A block: the registers that its calls set, and its streams by engine."""
 
     parameters: list[str]
     streams: list[str]
+    values: list[ValueForm]
 
 
 class SpaceForm(msgspec.Struct, forbid_unknown_fields=True):

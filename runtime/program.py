@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from crossbank.runtime.expr import Bounds, Expr
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 SPACE_SHIFT = 44
 OFFSET_MASK = (1 << SPACE_SHIFT) - 1
 """A byte address is `space number << SPACE_SHIFT | offset`."""
@@ -77,6 +77,19 @@ class Function:
     outputs: tuple[Port, ...] = ()
 
 
+@dataclass(frozen=True)
+class NamedTensor:
+    """A tensor of the ONNX file: what an operation of a block leaves at `address` when its instructions have run.
+
+    The instructions are those records whose `operation` is this number. `names` has one per row of the call, or one.
+    """
+
+    operation: int
+    names: tuple[str, ...]
+    address: Expr
+    layout: Layout
+
+
 @dataclass
 class Block:
     """Streams that run side by side, one per engine; `parameters` are registers that a call's table row sets.
@@ -89,6 +102,8 @@ class Block:
     parameters: tuple[str, ...]
     streams: dict[str, NDArray[np.void]]
     nodes: NDArray[np.int32]
+    values: tuple[NamedTensor, ...] = ()
+    """The tensors of the ONNX file that the block computes."""
 
 
 @dataclass

@@ -33,6 +33,7 @@ from crossbank.runtime.manifest import (
     PortForm,
     SpaceForm,
     StateForm,
+    ValueForm,
 )
 from crossbank.runtime.output_file import check_output, output_file
 from crossbank.runtime.program import (
@@ -43,6 +44,7 @@ from crossbank.runtime.program import (
     Engine,
     Function,
     Layout,
+    NamedTensor,
     Port,
     ProgramError,
     Space,
@@ -71,6 +73,22 @@ def _texts(exprs: tuple[Expr, ...]) -> list[str]:
 
 def _exprs(texts: list[str]) -> tuple[Expr, ...]:
     return tuple(Expr.of(text) for text in texts)
+
+
+def _layout_form(layout: Layout) -> LayoutForm:
+    return LayoutForm(layout.dtype, _texts(layout.shape), _texts(layout.strides))
+
+
+def _layout(form: LayoutForm) -> Layout:
+    return Layout(form.dtype, _exprs(form.shape), _exprs(form.strides))
+
+
+def _value_form(value: NamedTensor) -> ValueForm:
+    return ValueForm(value.operation, list(value.names), str(value.address), _layout_form(value.layout))
+
+
+def _value(form: ValueForm) -> NamedTensor:
+    return NamedTensor(form.operation, tuple(form.names), Expr.of(form.address), _layout(form.layout))
 
 
 def _npy(array: NDArray[Any]) -> bytes:
@@ -178,7 +196,7 @@ def save_program(path: str | Path, code: Code, tensors: TensorStore) -> None:
         dimensions=list(code.dimensions),
         capacity={name: str(e) for name, e in code.capacity.items()},
         expressions=_texts(tuple(code.expressions)),
-        layouts=[LayoutForm(x.dtype, _texts(x.shape), _texts(x.strides)) for x in code.layouts],
+        layouts=[_layout_form(x) for x in code.layouts],
         functions={
             f.name: FunctionForm(
                 f.block,
@@ -187,7 +205,10 @@ def save_program(path: str | Path, code: Code, tensors: TensorStore) -> None:
             )
             for f in code.functions.values()
         },
-        blocks={b.name: BlockForm(list(b.parameters), list(b.streams)) for b in code.blocks.values()},
+        blocks={
+            b.name: BlockForm(list(b.parameters), list(b.streams), [_value_form(v) for v in b.values])
+            for b in code.blocks.values()
+        },
         tables={t.name: list(t.columns) for t in code.tables.values()},
         tokens=code.tokens,
         nodes=code.nodes,
@@ -315,7 +336,7 @@ def _read(path: Path, archive: zipfile.ZipFile) -> tuple[Code, TensorStore]:
             for j, stream in enumerate(block.streams)
         }
         nodes = _array(archive, f"blocks/{i}/nodes.npy", m.hashes, np.dtype(np.int32), 2)
-        blocks[name] = Block(name, tuple(block.parameters), streams, nodes)
+        blocks[name] = Block(name, tuple(block.parameters), streams, nodes, tuple(map(_value, block.values)))
     tables = {
         name: Table(name, tuple(columns), _array(archive, f"tables/{i}.npy", m.hashes, np.dtype(np.int64), 2))
         for i, (name, columns) in enumerate(m.tables.items())
@@ -329,7 +350,7 @@ def _read(path: Path, archive: zipfile.ZipFile) -> tuple[Code, TensorStore]:
         dimensions=tuple(m.dimensions),
         capacity={name: Expr.of(text) for name, text in m.capacity.items()},
         expressions=[Expr.of(text) for text in m.expressions],
-        layouts=[Layout(x.dtype, _exprs(x.shape), _exprs(x.strides)) for x in m.layouts],
+        layouts=[_layout(x) for x in m.layouts],
         functions={
             name: Function(
                 name,

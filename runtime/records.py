@@ -34,12 +34,13 @@ TABLE names. The encoder also takes ints and texts for Exprs, numbers and lower-
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """An instruction with its operands by field name, and its node slot."""
+    """An instruction with its operands by field name, and its node slot and operation."""
 
     isa: InstructionSet
     instruction: Instruction
     operands: Mapping[str, Operand]
     node: int
+    operation: int = 0
 
     @property
     def name(self) -> str:
@@ -164,7 +165,12 @@ def _encode_operand(name: str, entry: Field, value: Operand, pools: Pools) -> li
 
 
 def encode(
-    isa: InstructionSet, instruction: Instruction, operands: Mapping[str, Operand], node: int, pools: Pools
+    isa: InstructionSet,
+    instruction: Instruction,
+    operands: Mapping[str, Operand],
+    node: int,
+    pools: Pools,
+    operation: int = 0,
 ) -> NDArray[np.void]:
     """The record () of an instruction; ProgramError CB0522 names an operand that is missing, unknown or unfit."""
     name = f"{isa.name}.{instruction.mnemonic}"
@@ -178,6 +184,7 @@ def encode(
         arguments += _encode_operand(name, entry, operands.get(entry.name), pools)
     record = np.zeros((), RECORD)
     record["opcode"], record["node"] = isa.opcode(instruction), node
+    record["operation"] = operation
     record["args"][: len(arguments)] = arguments
     return record
 
@@ -212,8 +219,6 @@ class Decoder:
             )
         name = f"{isa.name}.{instruction.mnemonic}"
         arguments: list[int] = record["args"].tolist()
-        if int(record["reserved"]):
-            raise ProgramError("CB0522", f"{name}: reserved bits are {int(record['reserved']):#x}, not 0")
         operands: dict[str, Operand] = {}
         at = 0
         for entry in instruction.fields:
@@ -221,7 +226,7 @@ class Decoder:
             at += entry.slots
         if any(arguments[at:]):
             raise ProgramError("CB0522", f"{name}: an operand slot after the last is not 0")
-        return Decoded(isa, instruction, operands, int(record["node"]))
+        return Decoded(isa, instruction, operands, int(record["node"]), int(record["operation"]))
 
     def stream(self, block: str, engine: str) -> Iterator[Decoded]:
         """The instructions of a block's stream in order; errors say which record."""

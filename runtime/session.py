@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from crossbank.runtime.binding import Feeds, as_arrays, bind, check_bound, check_device, check_limits, unknown_name
+from crossbank.runtime.capture import Capture, Value
 from crossbank.runtime.executor import Executor, Listener
 from crossbank.runtime.generation import Decoding
 from crossbank.runtime.machine import LINE, Machine
@@ -101,6 +102,23 @@ class Session:
             self._start(self._exports.name, dimensions)
             found |= self._results(self._exports, names, dimensions)
         return [found[name] for name in names]
+
+    def values(
+        self, feeds: Mapping[str, Any], names: Collection[str] | None = None
+    ) -> tuple[dict[str, Array], list[Value]]:
+        """All outputs by name, and the tensors of the ONNX file that are computed on the way: all, or those of `names`.
+
+        Only what an operation leaves in memory is there, in the order of execution: what is fused into another
+        operation isn't. Errors as `run`.
+        """
+        capture = Capture(self.code, names)
+        listeners = self.executor.listeners
+        self.executor.listeners = listeners if names is not None and not names else [*listeners, capture]
+        try:
+            outputs = self.run(None, feeds)
+        finally:
+            self.executor.listeners = listeners
+        return dict(zip((port.name for port in self._outputs), outputs, strict=True)), capture.values()
 
     def step(self, feeds: Feeds, dimensions: Mapping[str, int]) -> None:
         """Run main once on the device's own caches; read what it gives with `result`."""

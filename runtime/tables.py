@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from crossbank.runtime.numerics import dtype_of
-from crossbank.runtime.program import SPACE_SHIFT, Code, ProgramError
+from crossbank.runtime.program import SPACE_SHIFT, Code, NamedTensor, ProgramError
 
 SPACE_KINDS = ("io", "memory", "const", "private")
 MAX_SPACE_BYTES = 1 << SPACE_SHIFT
@@ -81,6 +81,18 @@ def _check_blocks(code: Code) -> None:
         for engine in block.streams:
             if engine not in code.engines:
                 raise _bad(f"block {block.name} has a stream for engine {engine!r}, which is missing")
+        for value in block.values:
+            _check_value(code, value)
         nodes = block.nodes
         if nodes.ndim != 2 or (nodes.size and not (nodes.min() >= -1 and nodes.max() < len(code.nodes))):
             raise _bad(f"block {block.name} names nodes that are missing")
+
+
+def _check_value(code: Code, value: NamedTensor) -> None:
+    layout, name = value.layout, next(iter(value.names), "a tensor")
+    _check_dtype(layout.dtype)
+    if len(layout.shape) != len(layout.strides):
+        raise _bad(f"{name} has {len(layout.shape)} dimensions and {len(layout.strides)} strides")
+    for part in (value.address, *layout.shape, *layout.strides):
+        if missing := part.symbols - code.registers.keys():
+            raise _bad(f"{name} lies where register {min(missing)} says, which is missing")

@@ -30,6 +30,7 @@ from crossbank.dialects.imc import RepeatOp, UseOp, WeightOp
 from crossbank.dialects.location import locate, set_node_names
 from crossbank.dialects.onnx import DimsValueOp, build, constant, encode
 from crossbank.dialects.shape import tensor
+from crossbank.dialects.tensor_names import set_tensor_names
 from crossbank.passes.context import CompileContext
 
 CONSTANT_ELEMENTS = 64
@@ -161,7 +162,11 @@ class _Module:
         for j, node in enumerate(repeat.layers[0]):
             operands = [body.source(source, places) for source in repeat.sources[j]]
             names = tuple(layer[j].name for layer in repeat.layers)
-            for o, result in enumerate(body.node(node, operands, names)):
+            outputs = [
+                tuple(layer[j].outputs[o] if o < len(layer[j].outputs) else ABSENT for layer in repeat.layers)
+                for o in range(len(node.outputs))
+            ]
+            for o, result in enumerate(body.node(node, operands, names, outputs)):
                 if result is not None:
                     places[Inner(j, o)] = result
         leaving = [places[Inner(*carried.result)] for carried in repeat.carried]
@@ -242,8 +247,14 @@ class _Body:
         )
         return self.add(use, names[0])
 
-    def node(self, node: Node, inputs: Sequence[SSAValue | None], names: Sequence[str] = ()) -> list[SSAValue | None]:
-        """Add one node; its results by output position."""
+    def node(
+        self,
+        node: Node,
+        inputs: Sequence[SSAValue | None],
+        names: Sequence[str] = (),
+        outputs: Sequence[tuple[str, ...]] = (),
+    ) -> list[SSAValue | None]:
+        """Add one node, of these names and outputs in each call; its results by output position."""
         types = [None if name == ABSENT else self.module.type(name) for name in node.outputs]
         try:
             op = build(node.op_type, inputs, types, node.attributes, node.version, node.domain)
@@ -255,6 +266,8 @@ class _Body:
             set_node_names(op, tuple(names))
         else:
             locate(op, node.name)
+        each = outputs or [(name,) for name in node.outputs]
+        set_tensor_names(op, [found for found, kind in zip(each, types, strict=True) if kind is not None])
         rest = iter(op.results)
         results = [None if name == ABSENT else self.name(next(rest), name) for name in node.outputs]
         for name, result in zip(node.outputs, results, strict=True):

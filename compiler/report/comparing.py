@@ -87,7 +87,10 @@ def onnxruntime_errors(model: Path) -> Generator[None]:
     except Exception as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise ProgramError(
-            "CB0817", f"onnxruntime can't run the model: {lines[0]}", str(model), "leave --check out, or mend the model"
+            "CB0817",
+            f"onnxruntime can't run the model: {lines[0]}",
+            str(model),
+            "leave --check and --compare-nodes out, or mend the model",
         ) from error
 
 

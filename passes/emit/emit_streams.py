@@ -11,6 +11,7 @@ from xdsl.dialects.builtin import IntegerAttr, ModuleOp
 from xdsl.ir import Block as IRBlock
 from xdsl.ir import Operation
 
+from crossbank.dialects.block_values import BlockValue, block_values, operation_of
 from crossbank.dialects.imc import (
     BlockOp,
     BufferOp,
@@ -42,6 +43,7 @@ from crossbank.runtime.program import (
     Engine,
     Function,
     Layout,
+    NamedTensor,
     Port,
     Space,
     State,
@@ -213,7 +215,12 @@ class _Emitter:
             parameters=tuple(columns.values),
             streams={engine: records(streams[engine]) for engine in self.ctx.system.engines if engine in streams},
             nodes=nodes.table(),
+            values=tuple(self._value(name, value) for value in block_values(op)),
         )
+
+    def _value(self, block: str, value: BlockValue) -> NamedTensor:
+        lies = self._tensor(block, value.view)
+        return NamedTensor(value.operation, value.names, lies.address, lies.layout)
 
     def _body(self, name: str, body: IRBlock, streams: dict[str, list[NDArray[np.void]]], nodes: _Nodes) -> None:
         def add(engine: str, instruction: Instruction, operands: dict[str, Operand], op: Operation) -> None:
@@ -227,7 +234,8 @@ class _Emitter:
                         key: self._tensor(name, value) if isinstance(value, ViewAttr) else value
                         for key, value in operand_values(op).items()
                     }
-                    record = encode(op.ISA, op.INSTRUCTION, operands, nodes.slot(op), self.pools)
+                    slot, operation = nodes.slot(op), operation_of(op)
+                    record = encode(op.ISA, op.INSTRUCTION, operands, slot, self.pools, operation)
                     streams.setdefault(op.engine.data, []).append(record)
                 case LoopOp():
                     trips, counter = Expr.of(op.trips.data), op.counter.data

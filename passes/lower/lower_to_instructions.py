@@ -37,8 +37,9 @@ class LowerToInstructionsPass(ModulePass):
             with an `imc.buffer` per tensor and an `imc.port` per input and output
 
     A repeated function becomes a block that an `imc.call` runs over the rows of its table of parameters; its carried
-    tensors live in one buffer each. Also writes `import_cache` and `export_cache`, which move KV caches between ports
-    and device state, and `setup` where a family asks for it.
+    tensors live in one buffer each. A block's `values` say which instructions leave which tensors of the ONNX file
+    where. Also writes `import_cache` and `export_cache`, which move KV caches between ports and device state, and
+    `setup` where a family asks for it.
     """
 
     name = "lower-to-instructions"
@@ -170,6 +171,7 @@ class _ProgramLowering:
                     self._lower_repeat(to, op)
                 case _:
                     to.lower(op)
+        to.writing.finish(to.op)
         views = [to.view(value) for value in _returned(func)]
         taken = {target.buffer.data for target in targets}
         for i, (target, view, value) in enumerate(zip(targets, views, _returned(func), strict=True)):

@@ -18,7 +18,9 @@ from crossbank.dialects.location import copy_location, node_name
 from crossbank.dialects.mapping import CacheInfo, Placement, WeightInfo
 from crossbank.dialects.onnx import DimsValueOp, attribute
 from crossbank.dialects.shape import dtype_of, shape_of
+from crossbank.dialects.tensor_names import tensor_names
 from crossbank.passes.lower.program_builder import MEMORY, PRIVATE, ProgramBuilder
+from crossbank.passes.lower.writing import Writing
 from crossbank.passes.place.mappings import placement_of
 from crossbank.runtime.expr import Expr
 from crossbank.runtime.program import ProgramError
@@ -38,6 +40,7 @@ class LoweringContext:
     """Where results are to lie, for those whose place is settled before their operation is lowered."""
     source: Operation | None = None
     """The operation being lowered."""
+    writing: Writing = field(default_factory=Writing)
     setup_block: LoweringContext | None = None
     _bodies: list[Block] = field(default_factory=list[Block])
     _caches: dict[str, tuple[ViewAttr, ViewAttr]] = field(default_factory=dict[str, "tuple[ViewAttr, ViewAttr]"])
@@ -115,6 +118,7 @@ class LoweringContext:
         """Put an operation at the end of the innermost open loop."""
         if self.source is not None:
             copy_location(op, self.source)
+        self.writing.add(op)
         self._bodies[-1].add_op(op)
 
     def emit(self, engine: str, instruction: str, **operands: FieldValue) -> None:
@@ -164,7 +168,11 @@ class LoweringContext:
         backend = self.builder.ctx.backend(engine.kind)
         outer, self.source = self.source, op
         depth = len(self._bodies)
-        backend.lower(op, engine, self)
+        with self.writing.operation() as note:
+            backend.lower(op, engine, self)
+            for result in op.results:
+                if result in self.values:
+                    note(tensor_names(result), self.values[result])
         self.source = outer
         if len(self._bodies) != depth:
             raise ValueError(f"lowering {op.name} left a loop open")

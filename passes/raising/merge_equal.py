@@ -11,6 +11,7 @@ from xdsl.ir import Attribute, Operation
 from xdsl.passes import ModulePass
 
 from crossbank.dialects.shape import dtype_of, is_tensor, shape_of
+from crossbank.dialects.tensor_names import pass_on_names
 from crossbank.passes.rewriting import absorb, entry_block, functions, is_pure
 
 
@@ -30,6 +31,7 @@ class MergeEqualPass(ModulePass):
                 if first is found:
                     continue
                 for old, new in zip(found.results, first.results, strict=True):
+                    pass_on_names(old, new)
                     old.replace_all_uses_with(new)
                 absorb(first, [found])
                 found.detach()

@@ -14,6 +14,7 @@ from xdsl.passes import ModulePass
 
 from crossbank.dialects.llm import AttentionOp
 from crossbank.dialects.shape import dtype_of, shape_of, tensor
+from crossbank.dialects.tensor_names import forget_names
 from crossbank.passes.raising.axes import Found, Step, source_with, steps_to
 from crossbank.passes.raising.building import binary, broadcast, make, reshape, scalar_constant
 from crossbank.passes.raising.matching import (
@@ -200,6 +201,7 @@ def _without_scale(steps: list[Step], made: list[Operation]) -> SSAValue:
     for step in reversed(steps[:deepest]):
         if step.scale == 1.0:
             copy = step.op.clone()
+            forget_names(copy)
             copy.operands[0] = value
             made.append(copy)
             value = copy.results[0]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Operation
 from xdsl.passes import ModulePass
 
+from crossbank.dialects.block_values import block_values, set_block_values
 from crossbank.dialects.imc import BlockOp, BufferOp, CallOp, ViewAttr, contiguous
 from crossbank.dialects.instructions import InstructionOp, field_accesses
 from crossbank.passes.capacity import Capacity, capacity_of
@@ -133,12 +134,25 @@ def _free(block: BlockOp, blocks: dict[str, BlockOp], copy: Operation, target: s
 def _rename(block: BlockOp, buffer: str, target: ViewAttr) -> None:
     for op in block.walk():
         for entry in field_accesses(op):
-            view = entry.view
-            if view.buffer.data == buffer:
-                op.properties[entry.field] = ViewAttr.of(
-                    target.buffer.data,
-                    view.dtype.data,
-                    view.shape_exprs,
-                    view.stride_exprs,
-                    view.offset_expr + target.offset_expr,
-                )
+            if entry.view.buffer.data == buffer:
+                op.properties[entry.field] = _moved(entry.view, target)
+    values = block_values(block)
+    if any(value.view.buffer.data == buffer for value in values):
+        set_block_values(
+            block,
+            [
+                replace(value, view=_moved(value.view, target)) if value.view.buffer.data == buffer else value
+                for value in values
+            ],
+        )
+
+
+def _moved(view: ViewAttr, target: ViewAttr) -> ViewAttr:
+    """A view of a buffer that has become part of another."""
+    return ViewAttr.of(
+        target.buffer.data,
+        view.dtype.data,
+        view.shape_exprs,
+        view.stride_exprs,
+        view.offset_expr + target.offset_expr,
+    )

@@ -27,6 +27,7 @@ from crossbank.runtime.program import (
     Engine,
     Function,
     Layout,
+    NamedTensor,
     Port,
     ProgramError,
     Space,
@@ -60,6 +61,17 @@ class Line:
     mnemonic: str
     operands: Mapping[str, Any]
     node: int
+    operation: int
+    line: int
+
+
+@dataclass(frozen=True)
+class Named:
+    """A tensor of the ONNX file as written."""
+
+    operation: int
+    names: tuple[str, ...]
+    place: Place
     line: int
 
 
@@ -167,16 +179,21 @@ class _Reader(Transformer[Token, Any]):
 
     @v_args(inline=False, meta=True)
     def instruction(self, meta: Meta, children: list[Any]) -> Line:
-        mnemonic, *operands, node = children
+        mnemonic, *operands, node, operation = children
         given: dict[str, Any] = {}
         for name, value in filter(None, operands):
             if name in given:
                 _fail(meta.line, "CB0582", f"operand {name} is given twice")
             given[name] = value
-        return Line(str(mnemonic), given, node or 0, meta.line)
+        return Line(str(mnemonic), given, node or 0, operation or 0, meta.line)
 
     def port(self, direction: Token, name: str, form: Layout, address: Address) -> tuple[str, str, Layout, Address]:
         return str(direction), name, form, address
+
+    @v_args(inline=False, meta=True)
+    def named_tensor(self, meta: Meta, children: list[Any]) -> Named:
+        operation, names, place = children
+        return Named(operation, names, place, meta.line)
 
     def nodes(self, *rows: list[int]) -> list[list[int]]:
         return list(rows)
@@ -312,14 +329,23 @@ class _Builder:
         name: str,
         parameters: tuple[str, ...],
         nodes: list[list[int]],
-        *streams: tuple[str, tuple[Line, ...]],
+        *parts: Named | tuple[str, tuple[Line, ...]],
     ) -> Block:
         """A block with its streams encoded."""
         if len({len(row) for row in nodes}) > 1:
             _fail(line, "CB0582", f"the node rows of block {name} differ in length")
         table = np.array(nodes, np.int32).reshape(len(nodes), len(nodes[0]) if nodes else 0)
+        streams = [part for part in parts if not isinstance(part, Named)]
         encoded = {engine: records(self.record(line) for line in written) for engine, written in streams}
-        return Block(name, parameters, encoded, table)
+        named = (part for part in parts if isinstance(part, Named))
+        return Block(name, parameters, encoded, table, tuple(self.named(part) for part in named))
+
+    def named(self, written: Named) -> NamedTensor:
+        """A tensor of the ONNX file."""
+        for dim in (*written.place.layout.shape, *written.place.layout.strides):
+            self.check(dim, written.line)
+        address = self.address(written.place.address, written.line)
+        return NamedTensor(written.operation, written.names, address, written.place.layout)
 
     def record(self, line: Line) -> Any:
         """One record."""
@@ -332,7 +358,7 @@ class _Builder:
                 _fail(line.line, "CB0582", f"{line.mnemonic} has no operand {name!r}", help)
         try:
             operands = {name: self.operand(fields[name], value, line) for name, value in line.operands.items()}
-            return encode(isa, instruction, operands, line.node, self.pools)
+            return encode(isa, instruction, operands, line.node, self.pools, line.operation)
         except ProgramError as error:
             raise ProgramError(error.code, error.message, f"line {line.line}", error.help) from error
 

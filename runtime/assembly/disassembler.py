@@ -35,6 +35,9 @@ def block_lines(code: Code, name: str) -> Iterator[str]:
     block, decoder = code.blocks[name], Decoder(code)
     yield f"block {_name(name)} {_names(block.parameters)} {{"
     yield f"  nodes {{{_rows(block.nodes.tolist())}}}"
+    for value in block.values:
+        place = f"{_address(code, value.address)}:{layout_text(value.layout)}"
+        yield f"  value @{value.operation} {_names(value.names)} = {place}"
     for engine in block.streams:
         yield f"  stream {_name(engine)} {{"
         depth = 2
@@ -49,7 +52,7 @@ def block_lines(code: Code, name: str) -> Iterator[str]:
 
 
 def instruction_text(code: Code, decoded: Decoded) -> str:
-    """One instruction, such as `simd.copy dst=mem[0x40]:float32[batch, 4], src=io[0x0]:float32[batch, 4] !2`."""
+    """One instruction, such as `simd.copy dst=mem[0x40]:float32[batch, 4], src=io[0x0]:float32[batch, 4] !2 @5`."""
     fields = {entry.name: entry for entry in decoded.instruction.fields}
     operands = [
         f"{name}={_operand(code, fields[name].kind, value)}"
@@ -57,6 +60,7 @@ def instruction_text(code: Code, decoded: Decoded) -> str:
         if value is not None
     ]
     slot = f" !{decoded.node}" if decoded.node else ""
+    slot += f" @{decoded.operation}" if decoded.operation else ""
     return f"{decoded.name} {', '.join(operands)}".rstrip() + slot
 
 

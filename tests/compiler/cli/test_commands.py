@@ -152,6 +152,21 @@ def test_run_counts_what_it_executes(program: Path) -> None:
         assert crossbank("run", program, "--inputs", "inputs.npz", "--counters", "--by", view).code == 0
 
 
+def test_run_compares_nodes(program: Path) -> None:
+    _, feeds, _ = next(zoo.cases(MODEL.parent))
+    np.savez("inputs.npz", **feeds)
+    arguments = ("run", program, "--inputs", "inputs.npz", "--compare-nodes", "--model", MODEL)
+    exact = parsed(*arguments, "--ideal", "--threshold", 1e-4, "--json")["nodes"]
+    assert all(row["relative_error"] <= 1e-4 and not row["first"] for row in exact)
+    noisy = parsed(*arguments, "--counters", "--json")
+    assert set(noisy) == {"outputs", "nodes", "counters"}
+    assert [row["tensor"] for row in noisy["nodes"]] == [row["tensor"] for row in exact]
+    (first,) = [row for row in noisy["nodes"] if row["first"]]
+    assert (first["engine"], first["instruction"]) == ("analog", "xbar.accumulate")
+    done = crossbank(*arguments)
+    assert f"{first['node']} is the first above 0.01" in done.out and " <-" in done.out
+
+
 def test_check_finds_the_model_beside_the_program(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "model.onnx").write_bytes(MODEL.read_bytes())
