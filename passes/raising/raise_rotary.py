@@ -13,6 +13,7 @@ from xdsl.passes import ModulePass
 
 from crossbank.dialects.llm import RotaryOp
 from crossbank.dialects.shape import dtype_of, shape_of
+from crossbank.passes.raising.building import make
 from crossbank.passes.raising.matching import axis_of, kind, made_by, only_user, pairs, rank, slice_of, slice_operands
 from crossbank.passes.rewriting import replace
 from crossbank.runtime.expr import ONE, ZERO, Expr
@@ -57,7 +58,7 @@ def _raise(add: Operation) -> None:
 
 
 def _raise_halves(concat: Operation) -> None:
-    """concat(a cos - b sin, b cos + a sin) of x = concat(a, b), with an angle for each pair."""
+    """concat(a cos - b sin, b cos + a sin) of x = concat(a, b), or of x's even and odd features, an angle for each."""
     y = concat.results[0]
     if len(concat.operands) != 2 or axis_of(concat, "axis", 0, y) != rank(y) - 1:
         return
@@ -72,22 +73,34 @@ def _raise_halves(concat: Operation) -> None:
     found = next((halves for halves in _halves(plain, turned) if _are_sums(sums, *halves)), None)
     if found is None:
         return
-    x, _, _, cos, sin = found
+    x, a, b, cos, sin = found
+    made: list[Operation] = []
+    if _every_second(a, 0) is x:  # the results lie as halves, so that the features have to
+        made.append(make("Concat", [a, b], dtype_of(x), shape_of(x), axis=rank(x) - 1))
+        x = made[0].results[0]
     width = shape_of(x)[-1]
-    if not dtype_of(x) == dtype_of(cos) == dtype_of(y) or max(rank(cos), rank(sin)) > rank(x):
-        return
-    if shape_of(x) == shape_of(y) and width.is_constant and shape_of(cos)[-1] == width // 2:
+    fits = dtype_of(x) == dtype_of(cos) == dtype_of(y) and max(rank(cos), rank(sin)) <= rank(x)
+    if fits and shape_of(x) == shape_of(y) and width.is_constant and shape_of(cos)[-1] == width // 2:
         properties = {"interleaved": BoolAttr.from_bool(False), "width": IntegerAttr(width.constant, i64)}
-        replace(concat, [RotaryOp.build(operands=[x, cos, sin], properties=properties, result_types=[y.type])])
+        made.append(RotaryOp.build(operands=[x, cos, sin], properties=properties, result_types=[y.type]))
+        replace(concat, made)
+        return
+    for op in reversed(made):
+        op.drop_all_references()
 
 
 _Halves: TypeAlias = "tuple[SSAValue, SSAValue, SSAValue, SSAValue, SSAValue]"
 
 
 def _halves(plain: Operation, turned: Operation) -> Iterator[_Halves]:
-    """x, its halves, cos and sin for products of the first half with cos and of the second with sin."""
+    """x, its halves, cos and sin for products of the first half with cos and of the second with sin.
+
+    The halves may be the even and the odd features too, as DeepSeek has them.
+    """
     for a, cos in pairs(plain):
         for b, sin in pairs(turned):
+            if (whole := _every_second(a, 0)) is not None and _every_second(b, 1) is whole:
+                yield whole, a, b, cos, sin
             first, second = slice_of(a), slice_of(b)
             if first is None or second is None or first[0] is not second[0]:
                 continue

@@ -47,14 +47,21 @@ def test_pairs_of_neighbours(rotated: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("turned", [False, True])
-def test_halves_on_their_own(turned: bool, tmp_path: Path) -> None:
-    """As GPT-OSS has it: an angle for each pair, both halves computed and joined."""
+@pytest.mark.parametrize("neighbours", [False, True])
+def test_halves_on_their_own(neighbours: bool, turned: bool, tmp_path: Path) -> None:
+    """As GPT-OSS has it: an angle for each pair, both halves computed and joined; of neighbours as DeepSeek has it."""
     random = np.random.default_rng(0)
-    angles = random.uniform(-3, 3, (1, 1, S, D // 2)).astype(np.float32)
+    kept = {
+        "angles": random.uniform(-3, 3, (1, 1, S, D // 2)).astype(np.float32), "0": np.array([0]), "1": np.array([1]),
+        "end": np.array([2**31]), "last": np.array([3]), "2": np.array([2]),
+    }  # fmt: skip
     node = helper.make_node
+    halves = [node("Split", ["x"], ["a", "b"], axis=3, num_outputs=2)]
+    if neighbours:
+        halves = [node("Slice", ["x", str(i), "end", "last", "2"], ["ab"[i]]) for i in range(2)]
     nodes = [
         node("Cos", ["angles"], ["cos"]), node("Sin", ["angles"], ["sin"]),
-        node("Split", ["x"], ["a", "b"], axis=3, num_outputs=2),
+        *halves,
         node("Mul", ["a", "cos"], ["ac"]), node("Mul", ["sin", "b"], ["bs"]), node("Sub", ["ac", "bs"], ["first"]),
         node("Mul", ["b", "cos"], ["bc"]), node("Mul", ["a", "sin"], ["as"]),
         node("Add", ["as", "bc"] if turned else ["bc", "as"], ["second"]),
@@ -62,7 +69,8 @@ def test_halves_on_their_own(turned: bool, tmp_path: Path) -> None:
     ]  # fmt: skip
     graph = helper.make_graph(
         nodes, "rotary", [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["b", H, S, D])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)], [numpy_helper.from_array(angles, "angles")],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)], 
+        [numpy_helper.from_array(array, name) for name, array in kept.items()],
     )  # fmt: skip
     built = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     x = random.standard_normal((B, H, S, D)).astype(np.float32)
