@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import numpy as np
 from xdsl.ir import Operation, SSAValue
 
 from crossbank.dialects.shape import dtype_of, shape_of
@@ -56,14 +57,23 @@ def _sigmoid(op: Operation, parts: Parts) -> SSAValue:
 
 
 def _softmax(op: Operation, parts: Parts) -> SSAValue:
-    """Over one axis; before opset 13 over all axes from it on, which is the same for the last."""
+    """Over one axis; before opset 13 over all axes from it on, which is the same for the last.
+
+    Scores of an infinite scale, as onnxruntime's quantiser gives masks of the least float32, have no probabilities:
+    its kernel gives the code 0 for them.
+    """
     x, x_scale, x_zero, scale, zero = operands_of(op, 5)[:5]
     values = dequantised(parts, x, x_scale, x_zero)
     axis = int(attr(op, "axis", -1)) % rank(values)
     if int(attr(op, "opset", 13)) < 13 and axis != rank(values) - 1:
         raise Unfit("a softmax over several axes")
     y = parts.node("Softmax", [values], dtype_of(values), shape_of(values), axis=axis)
-    return quantised(parts, y, scale, zero, dtype_of(op.results[0]))
+    dtype = dtype_of(op.results[0])
+    if scale is not None and dtype == "int8":
+        code = parts.constant(np.zeros((), np.int8))
+        undefined = parts.node("IsNaN", [y], "bool", shape_of(y))
+        y = parts.where(undefined, dequantised(parts, code, scale, zero), y)
+    return quantised(parts, y, scale, zero, dtype)
 
 
 def _concat(op: Operation, parts: Parts) -> SSAValue:

@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime
 import pytest
 from numpy.typing import NDArray
-from onnx import TensorProto
+from onnx import TensorProto, helper
 
 import crossbank
 from tests.one_node import model
@@ -65,6 +65,25 @@ def test_unary(op_type: str, attributes: dict[str, Any], tmp_path: Path) -> None
         "y_zero": np.uint8(0),
     }  # fmt: skip
     check(op_type, inputs, (), tmp_path, **attributes)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int8])
+def test_softmax_of_scores_without_a_scale(kind: Any, tmp_path: Path) -> None:
+    """What onnxruntime's quantiser makes of masks of the least float32."""
+    inputs = {
+        "a": codes(3, 8, dtype=kind), "a_scale": np.float32(np.inf), "a_zero": kind(0), "y_scale": np.float32(1 / 256),
+        "y_zero": kind(np.iinfo(kind).min),
+    }  # fmt: skip
+    arrays = {name: np.asarray(array) for name, array in inputs.items()}
+    kept = [name for name in arrays if name != "a"]
+    built = model("QLinearSoftmax", arrays, ["y"], {"axis": -1, "opset": 13}, static=kept)
+    built.graph.output[0].type.tensor_type.elem_type = helper.np_dtype_to_tensor_dtype(np.dtype(kind))
+    (tmp_path / "one.onnx").write_bytes(built.SerializeToString())
+    reference = onnxruntime.InferenceSession(built.SerializeToString(), providers=["CPUExecutionProvider"])
+    session = crossbank.compile(tmp_path / "one.onnx", quiet=True, host=False).session()
+    with np.errstate(invalid="ignore"):
+        (found,) = session.run(None, {"a": arrays["a"]})
+    assert np.array_equal(found, reference.run(None, {"a": arrays["a"]})[0])
 
 
 def test_concat(tmp_path: Path) -> None:
