@@ -16,6 +16,7 @@ from crossbank.dialects.imc import RepeatOp
 from crossbank.dialects.llm import AppendOp, AttentionOp, CacheOp, EvictOp
 from crossbank.dialects.shape import dtype_of, shape_of
 from crossbank.passes.context import CompileContext
+from crossbank.passes.raising.cast_caches import in_wider_type
 from crossbank.passes.raising.matching import axis_of, made_by, users
 from crossbank.passes.raising.notes import note_growth, roles_of, unrecognised
 from crossbank.passes.raising.signature import drop_parts, names_of
@@ -38,7 +39,8 @@ class RaiseCachePass(ModulePass):
     """Where attention reads past and new tokens whose past is an input and which are an output: an `llm.cache`.
 
     Past and new are put together by Concat, or by `llm.append` at each sequence's own place. The output is all of them
-    or what `llm.evict` leaves.
+    or what `llm.evict` leaves. Where they are cast to 16 bits on the way in and back on the way out, attention and cache
+    are in the wider type.
     """
 
     name = "raise-cache"
@@ -48,9 +50,10 @@ class RaiseCachePass(ModulePass):
         count = 0
         for name, function in functions(op).items():
             parts: list[_Part] = []
-            for attention in [found for found in entry_block(function).ops if isinstance(found, AttentionOp)]:
-                if attention.cache is not None or _over_encoder(ctx, attention):
+            for raised in [found for found in entry_block(function).ops if isinstance(found, AttentionOp)]:
+                if raised.cache is not None or _over_encoder(ctx, raised):
                     continue
+                attention = in_wider_type(raised) or raised
                 found = _pair(attention, function, calls.get(name, []))
                 if isinstance(found, str):
                     if found:
