@@ -39,8 +39,8 @@ class RaiseCachePass(ModulePass):
     """Where attention reads past and new tokens whose past is an input and which are an output: an `llm.cache`.
 
     Past and new are put together by Concat, or by `llm.append` at each sequence's own place. The output is all of them
-    or what `llm.evict` leaves. Where they are cast to 16 bits on the way in and back on the way out, attention and cache
-    are in the wider type.
+    or what `llm.evict` leaves. Where they are cast to 16 bits on the way in and back on the way out, attention and
+    cache are in the wider type.
     """
 
     name = "raise-cache"
