@@ -261,6 +261,36 @@ def test_a_softmax_of_vectors_side_by_side(tmp_path: Path) -> None:
     check_all(built, [{"x": normal(8)}, {"x": normal(3)}], tmp_path)
 
 
+def test_masks_name_past_and_new_tokens_in_their_own_way(tmp_path: Path) -> None:
+    def feeds(s: int, p: int) -> dict[str, Array]:
+        mask = np.ones((2, p + s), np.int32)
+        mask[0, 0] = 0
+        return {"x": normal(2, s, 8), "mask": mask, "past": normal(2, 2, 2, p, 4, seed=1)}
+
+    given = feeds(3, 2)
+    inputs = {
+        "x": given["x"], "w": normal(8, 24, seed=2), "b": normal(24, seed=3), "mask": given["mask"],
+        "past": given["past"],
+    }  # fmt: skip
+    dims: dict[str, list[str | int]] = {"x": ["n", "s", 8], "mask": ["n", "all"], "past": [2, "n", 2, "p", 4]}
+    attributes = {"num_heads": 2, "unidirectional": 1}
+    built = model("Attention", inputs, ["y", "present"], attributes, static=["w", "b"], dims=dims)
+    check_all(built, [given, feeds(1, 4)], tmp_path)
+
+
+def test_a_past_of_a_fixed_length_is_no_cache_that_grows(tmp_path: Path) -> None:
+    def feeds(b: int, s: int) -> dict[str, Array]:
+        new = {name: normal(b, 2, s, 8, seed=i) for i, name in enumerate("qkv")}
+        return {**new, **{name: normal(b, 2, 2, 8, seed=i) for i, name in enumerate(("pk", "pv"), 3)}}
+
+    ports = [helper.make_tensor_value_info(name, 1, ["b", 2, "s", 8]) for name in "qkv"]
+    ports += [helper.make_tensor_value_info(name, 1, ["b", 2, 2, 8]) for name in ("pk", "pv")]
+    node = helper.make_node("Attention", ["q", "k", "v", "", "pk", "pv"], ["y", "nk", "nv"])
+    graph = helper.make_graph([node], "g", ports, [onnx.ValueInfoProto(name=name) for name in ("y", "nk", "nv")])
+    built = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=10)
+    check_all(built, [feeds(1, 3), feeds(2, 50)], tmp_path)
+
+
 def test_zero_points_between_two_numbers(tmp_path: Path) -> None:
     """Of a matrix so small that no array is written for it."""
     inputs = {

@@ -15,6 +15,7 @@ from xdsl.rewriter import InsertPoint, Rewriter
 from crossbank.dialects.imc import RepeatOp
 from crossbank.dialects.llm import AppendOp, AttentionOp, CacheOp, EvictOp
 from crossbank.dialects.shape import dtype_of, shape_of
+from crossbank.passes.capacity import DEFAULT_CONTEXT
 from crossbank.passes.context import CompileContext
 from crossbank.passes.raising.cast_caches import in_wider_type
 from crossbank.passes.raising.matching import axis_of, made_by, users
@@ -55,6 +56,8 @@ class RaiseCachePass(ModulePass):
                     continue
                 attention = in_wider_type(raised) or raised
                 found = _pair(attention, function, calls.get(name, []))
+                if not isinstance(found, str):
+                    found = _too_long(ctx, found) or found
                 if isinstance(found, str):
                     if found:
                         unrecognised(ctx, attention, f"kv cache: {found}")
@@ -109,6 +112,16 @@ def _pair(attention: AttentionOp, function: FuncOp, calls: Sequence[RepeatOp]) -
     if not heads.is_constant or not size.is_constant:
         return f"{heads} heads of {size} features"
     return keys, values
+
+
+def _too_long(ctx: Context, parts: tuple[_Part, _Part]) -> str:
+    """Why a past of a fixed length does not fit the context that a cache is made for; empty where it does."""
+    past, total = shape_of(parts[0].past)[TOKENS], shape_of(parts[0].joined.results[0])[TOKENS]
+    if not past.is_constant or total == past:
+        return ""
+    context = (ctx.options.context if isinstance(ctx, CompileContext) else None) or DEFAULT_CONTEXT
+    fits = total.is_constant and total.constant <= context
+    return "" if fits else f"a past of always {past} tokens, {total} in all, in a context of {context}"
 
 
 def _alike(keys: _Part, values: _Part) -> bool:

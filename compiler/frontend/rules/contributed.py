@@ -57,6 +57,8 @@ def multi_head_attention(step: Step) -> Outputs:
         step.refuse("queries, keys and values of these dimensions aren't supported")
     past = step.shape(6)[2] if step.has(6) else Expr.of(0)
     batch, count, total = query[0], Expr.of(heads), past + new
+    if step.has(5):
+        step.expect(step.shape(5)[-1], total, "the addend's columns and all keys")
     return [
         Info(step.dtype(0), (batch, query[1], value_size * heads)),
         Info(step.dtype(0), (batch, count, total, size)),
@@ -71,6 +73,8 @@ def attention(step: Step) -> Outputs:
     sizes = step.attribute("qkv_hidden_sizes")
     hidden = Expr.of(sizes[2]) if sizes else weight[1] // 3
     past = step.shape(4)[3] if step.has(4) else Expr.of(0)
+    if step.has(3) and len(step.shape(3)) in (2, 3):
+        step.expect(step.shape(3)[-1], past + x[1], "the mask's columns and all tokens")
     present = (Expr.of(2), x[0], Expr.of(heads), past + x[1], hidden // heads)
     return [Info(step.dtype(0), (x[0], x[1], hidden)), Info(step.dtype(0), present)]
 
