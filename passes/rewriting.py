@@ -39,6 +39,15 @@ def nodes_of(op: Operation) -> tuple[str, ...]:
     return tuple(name for name in dict.fromkeys((*node_names(op), *absorbed(op))) if name)
 
 
+def computed(module: ModuleOp) -> list[tuple[list[str], list[str]]]:
+    """Of each operation that stands for ONNX nodes, the node of each call, and those that it computes besides."""
+    found: dict[tuple[str, ...], dict[str, None]] = {}
+    for op in module.walk():
+        if names := tuple(filter(None, node_names(op))):
+            found.setdefault(names, {}).update(dict.fromkeys(filter(None, absorbed(op))))
+    return [(list(names), list(others)) for names, others in found.items()]
+
+
 def absorb(op: Operation, sources: Iterable[Operation]) -> None:
     """Let an operation stand for the ONNX nodes of others besides its own."""
     own = set(node_names(op))

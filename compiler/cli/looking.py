@@ -58,7 +58,7 @@ def inspection_text(program: Program) -> str:
     missed: list[Any] = summary.get("unrecognised", [])
     built = _architecture(summary.get("architecture", {}))
     parts = [
-        f"model        {summary.get('model')}: {summary.get('nodes')} nodes, {len(summary.get('folded', []))} folded",
+        f"model        {summary.get('model')}: {_nodes(summary)}",
         f"target       {summary['target']}: {code.system.get('title', '')}"
         + (f"; {groups}" if summary.get("group") else ""),
         f"capacity     context {limits.get('context')}, batch {limits.get('max_batch')}",
@@ -76,6 +76,18 @@ def inspection_text(program: Program) -> str:
     if missed:
         parts += ["", table([tuple(map(str, row)) for row in missed], ("not recognised", "node", "why"))]
     return "\n".join(parts)
+
+
+def _nodes(summary: dict[str, Any]) -> str:
+    """How many nodes a model has and where they went."""
+    within = {name for others in summary.get("absorbed", {}).values() for name in others}
+    parts = {
+        "executed": summary.get("executed", []),
+        "within them": within,
+        "views": summary.get("views", []),
+        "folded": summary.get("folded", []),
+    }
+    return f"{summary.get('nodes')} nodes: " + ", ".join(f"{len(names)} {what}" for what, names in parts.items())
 
 
 def _architecture(found: dict[str, Any]) -> list[tuple[str, str, str]]:

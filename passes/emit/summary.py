@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from crossbank.passes.context import CompileContext
+from crossbank.passes.emit.node_account import account
 from crossbank.runtime.expr import Expr
 from crossbank.runtime.program import Code
 
@@ -18,6 +19,7 @@ def summary_of(ctx: CompileContext, code: Code) -> dict[str, Any]:
         kind: {**share, "macs": _for_one_token(code, share["macs"]), "macs_expression": share["macs"]}
         for kind, share in ctx.notes.get("engines", {}).items()
     }
+    nodes = account(ctx.notes.get("computed", ()), code.nodes, ctx.notes.get("folded", ()))
     return {
         "model": ctx.model_name,
         "nodes": len(ctx.notes.get("nodes", ())),
@@ -28,7 +30,10 @@ def summary_of(ctx: CompileContext, code: Code) -> dict[str, Any]:
         "recognised": dict(ctx.notes.get("recognised", {})),
         "architecture": dict(ctx.notes.get("architecture", {})),
         "unrecognised": ctx.notes.get("unrecognised", []),
-        "folded": ctx.notes.get("folded", []),
+        "executed": nodes.executed,
+        "absorbed": nodes.absorbed,
+        "views": nodes.views,
+        "folded": nodes.folded,
         "bound": dict(ctx.notes.get("bound", {})),
         "instructions": sum(len(stream) for block in code.blocks.values() for stream in block.streams.values()),
         "memory": {name: space.used_bytes for name, space in code.spaces.items()},

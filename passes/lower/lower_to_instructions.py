@@ -22,6 +22,7 @@ from crossbank.passes.lower.lower_caches import EXPORT, IMPORT, declare_states, 
 from crossbank.passes.lower.lowering import LoweringContext
 from crossbank.passes.lower.program_builder import MEMORY, PORTS, ProgramBuilder, Stack
 from crossbank.passes.place.caches import cache_info, cache_users
+from crossbank.passes.rewriting import computed
 from crossbank.runtime.expr import Expr
 from crossbank.runtime.program import ProgramError
 
@@ -49,6 +50,7 @@ class LowerToInstructionsPass(ModulePass):
         weights = {entry.sym_name.data: entry for entry in op.body.block.ops if isinstance(entry, WeightOp)}
         caches = {entry.sym_name.data: entry for entry in op.body.block.ops if isinstance(entry, CacheOp)}
         functions = {entry.sym_name.data: entry for entry in op.body.block.ops if isinstance(entry, FuncOp)}
+        ctx.notes["computed"] = computed(op)
         builder = ProgramBuilder(
             ctx, _capacity(ctx, op, caches), weights, {k: cache_info(v, ctx) for k, v in caches.items()}, caches
         )

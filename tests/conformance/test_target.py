@@ -73,6 +73,18 @@ def test_every_instruction_knows_its_nodes(program: Program) -> None:
             assert set(command.nodes) <= nodes, command
 
 
+def test_every_node_is_in_one_place(program: Program) -> None:
+    summary, graph = program.summary(), onnx.load(SAMPLE).graph
+    within = [name for others in summary["absorbed"].values() for name in others]
+    places = [*summary["executed"], *within, *summary["views"], *summary["folded"]]
+    assert sorted(places) == sorted(node.name for node in graph.node)
+    assert set(summary["absorbed"]) <= set(summary["executed"])
+    named = {node for name in program.functions for command in program.commands(name) for node in command.nodes}
+    assert set(summary["executed"]) == named
+    kinds = {node.name: node.op_type for node in graph.node}
+    assert {kinds[name] for name in summary["views"]} <= {"Reshape", "Transpose", "Unsqueeze", "Squeeze", "Expand"}
+
+
 def test_equal_inputs_give_equal_bytes(target: str, program: Program, tmp_path: Path) -> None:
     again = crossbank.compile(SAMPLE, target, context=CONTEXT, max_batch=MAX_BATCH, quiet=True)
     program.save(tmp_path / "one.cbk")
