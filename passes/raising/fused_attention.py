@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+import ml_dtypes
 import numpy as np
 from xdsl.dialects.builtin import BoolAttr
 from xdsl.ir import Operation, SSAValue
@@ -17,6 +19,7 @@ from crossbank.passes.raising.axes import source_with
 from crossbank.passes.raising.matching import attr, made_by, rank
 from crossbank.passes.raising.parts import Parts, Unfit
 from crossbank.runtime.expr import ONE, ZERO, Expr, maximum, product
+from crossbank.runtime.numerics import dtype_of as numpy_dtype
 
 KEY_VALUE = (0, 1, -1, 2, 3)
 
@@ -402,7 +405,16 @@ def _given(masks: Masks, mask: SSAValue, columns: Expr) -> None:
     if dtype_of(mask) == "bool":
         masks.require(mask)
     else:
-        masks.add(mask)
+        masks.add(_least_hides(parts, mask))
+
+
+def _least_hides(parts: Parts, mask: SSAValue) -> SSAValue:
+    """A mask whose least number hides for good, as in onnxruntime: a row of nothing else gives 0."""
+    kind = dtype_of(mask)
+    finfo: Any = ml_dtypes.finfo
+    least = float(finfo(numpy_dtype(kind)).min)
+    hides = parts.binary("LessOrEqual", mask, parts.number(least, kind), "bool")
+    return parts.where(hides, parts.number(-math.inf, kind), mask)
 
 
 def _without_repetition(key: SSAValue, value: SSAValue) -> tuple[SSAValue, SSAValue, float]:

@@ -233,3 +233,23 @@ def test_fused_matmul(transposed: tuple[int, int], tmp_path: Path) -> None:
     a, b = transposed
     inputs = {"a": normal(2, *((4, 3) if a else (3, 4))), "b": normal(2, *((5, 4) if b else (4, 5)), seed=1)}
     check(model("FusedMatMul", inputs, ["y"], {"transA": a, "transB": b, "alpha": 0.5}), inputs, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "low"),
+    [
+        (np.float16, -65504.0),
+        (np.float32, -1e30),
+        (np.float32, float(np.finfo(np.float32).min)),
+        (np.float32, -np.inf),
+    ],
+)
+def test_attention_with_nothing_to_see(kind: Any, low: float, tmp_path: Path) -> None:
+    """Scores that a number hides are all alike; what the least number hides is not seen at all."""
+    mask = np.zeros((2, 1, 3, 4), kind)
+    mask[0, :, 0], mask[0, :, 1, :3], mask[1, ..., 2:] = low, low, low
+    tokens = zip("qkv", (3, 4, 4), strict=True)
+    inputs = {name: (normal(2, 2, n, 8, seed=i) * 2).astype(kind) for i, (name, n) in enumerate(tokens)}
+    inputs["mask"] = mask
+    tolerance = 2e-3 if kind == np.float16 else 1e-5
+    check(model("Attention", inputs, ["y"], {}, domain="", opset=23), inputs, tmp_path, tolerance)
