@@ -73,6 +73,11 @@ EXAMPLES = {
         '%y = "llm.linear"(%x, %w, %scales, %zeros) <{transposed = true}>    // %w: tensor<NxKxui4>',
     ),
     "raise-embedding": ('%y = "onnx.Gather"(%table, %ids) {axis = 0}', '%y = "llm.embedding"(%table, %ids)'),
+    "raise-softmax": (
+        '%1 = "onnx.ReduceMax"(%x, -1)\n%2 = "onnx.Sub"(%x, %1)\n%3 = "onnx.Exp"(%2)\n%4 = "onnx.ReduceSum"(%3, -1)\n'
+        '%y = "onnx.Div"(%3, %4)',
+        '%y = "onnx.Softmax"(%x) {axis = -1}',
+    ),
     "raise-linear": (
         '%1 = "onnx.MatMul"(%x, %w)\n%y = "onnx.Add"(%1, %b)',
         '%y = "llm.linear"(%x, %w, %b) <{transposed = false}>',

@@ -20,6 +20,7 @@ from crossbank.passes.raising.raise_mlp import RaiseMlpPass
 from crossbank.passes.raising.raise_norm import RaiseNormPass
 from crossbank.passes.raising.raise_quantised import RaiseQuantisedPass
 from crossbank.passes.raising.raise_rotary import RaiseRotaryPass
+from crossbank.passes.raising.raise_softmax import RaiseSoftmaxPass
 
 PASSES: tuple[type[ModulePass], ...] = (
     EliminateDeadPass,
@@ -27,6 +28,7 @@ PASSES: tuple[type[ModulePass], ...] = (
     MergeEqualPass,
     RaiseEmbeddingPass,
     DecomposeFusedPass,
+    RaiseSoftmaxPass,
     RaiseQuantisedPass,
     RaiseExpertsPass,
     RaiseLinearPass,

@@ -148,9 +148,10 @@ def _nan_to_zero(value: SSAValue, following: list[Operation]) -> Operation | Non
     if where is None or where.operands[2] is not value or scalar(where.operands[1]) != 0.0:
         return None
     test = made_by(where.operands[0], "IsNaN")
-    if test is None or test.operands[0] is not value or len(users(test.results[0])) != 1:
+    if test is None or uncast(test.operands[0]) is not value or len(users(test.results[0])) != 1:
         return None
-    return where
+    tested = next(op for op in following if op is not where)
+    return where if tested is test or only_user(tested.results[0]) is test else None
 
 
 def _sources(

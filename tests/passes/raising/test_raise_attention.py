@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -59,3 +60,50 @@ def test_one_key_head_of_the_operator(tokens: int, causal: int, tmp_path: Path) 
     attributes = {"is_causal": causal, "q_num_heads": HEADS, "kv_num_heads": 1}
     given = feeds(tokens)
     check(model("Attention", given, ["y"], attributes, domain="", opset=23), given, tmp_path)
+
+
+def spelt_out(opset: int, dtype: int, guarded: bool) -> onnx.ModelProto:
+    """`multi_query` in a type, with the softmax as its function says; `guarded` turns what is undefined into 0."""
+    built = multi_query("n")
+    nodes = list(built.graph.node)
+    place = next(i for i, node in enumerate(nodes) if node.op_type == "Softmax")
+    last = numpy_helper.from_array(np.array([-1]), "last")
+    rows = {"inputs": ["last"]} if opset >= 18 else {"inputs": [], "axes": [-1]}
+
+    def reduced(op_type: str, source: str, result: str, given: Any) -> onnx.NodeProto:
+        others = {key: value for key, value in given.items() if key != "inputs"}
+        return helper.make_node(op_type, [source, *given["inputs"]], [result], keepdims=1, **others)
+
+    end = "softmax" if guarded else "weights"
+    parts = [
+        reduced("ReduceMax", "scores", "top", rows),
+        helper.make_node("Sub", ["scores", "top"], ["shifted"]),
+        helper.make_node("Exp", ["shifted"], ["powers"]),
+        reduced("ReduceSum", "powers", "total", {"inputs": ["last"]}),
+        helper.make_node("Div", ["powers", "total"], [end]),
+    ]
+    if guarded:
+        parts += [
+            helper.make_node("Cast", [end], ["wide"], to=onnx.TensorProto.FLOAT),
+            helper.make_node("IsNaN", ["wide"], ["undefined"]),
+            helper.make_node("Where", ["undefined", "zero", end], ["weights"]),
+        ]
+    nodes[place : place + 1] = parts
+    zero = numpy_helper.from_array(np.zeros((), helper.tensor_dtype_to_np_dtype(dtype)), "zero")
+    ports = [*built.graph.input, *built.graph.output]
+    for port in ports:
+        port.type.tensor_type.elem_type = dtype
+    graph = helper.make_graph(
+        nodes, "attention", built.graph.input, built.graph.output, [*built.graph.initializer, last, zero]
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
+
+
+@pytest.mark.parametrize("opset", [13, 17, 18])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(onnx.TensorProto.FLOAT, 1e-5), (onnx.TensorProto.FLOAT16, 2e-3)])
+@pytest.mark.parametrize("guarded", [False, True])
+def test_softmax_spelt_out(opset: int, dtype: int, tolerance: float, guarded: bool, tmp_path: Path) -> None:
+    given = {name: array.astype(helper.tensor_dtype_to_np_dtype(dtype)) for name, array in feeds(5).items()}
+    summary = check(spelt_out(opset, dtype, guarded), given, tmp_path, tolerance)
+    assert not summary["unrecognised"]
+    assert summary["recognised"]["attention"] == 1
