@@ -6,9 +6,13 @@ from collections.abc import Mapping
 
 from xdsl.ir import Operation
 
+from crossbank.dialects import onnx
 from crossbank.dialects.llm import AttentionOp, CacheOp, LinearOp
 from crossbank.dialects.shape import shape_of
 from crossbank.runtime.expr import ZERO, Expr, product
+
+QUANTISED = frozenset({"MatMulInteger", "com.microsoft:MatMulNBits", "com.microsoft:MatMulBnb4"})
+"""Products [.., M, K] with a matrix of few bits that are no linear."""
 
 
 def macs_of(op: Operation, caches: Mapping[str, CacheOp]) -> Expr:
@@ -31,5 +35,7 @@ def macs_of(op: Operation, caches: Mapping[str, CacheOp]) -> Expr:
             return product(shape_of(op.results[0])) * shape_of(op.operands[0])[-1]
         case Operation(name="onnx.Gemm"):
             return product(shape_of(op.operands[0])) * shape_of(op.results[0])[1]
+        case _ if onnx.is_onnx(op) and onnx.op_type(op) in QUANTISED:
+            return product(shape_of(op.results[0])) * shape_of(op.operands[0])[-1]
         case _:
             return ZERO

@@ -137,6 +137,18 @@ def matmul_nbits(step: Step) -> Outputs:
     return [Info(step.dtype(0), (*step.shape(0)[:-1], Expr.of(step.attribute("N"))))]
 
 
+@rule("com.microsoft:MatMulBnb4")
+def matmul_bnb4(step: Step) -> Outputs:
+    """Inputs: a [.., K], matrix of N x K codes of 4 bits, the greatest absolute value of each block."""
+    n, k, block = (int(step.attribute(name)) for name in ("N", "K", "block_size"))
+    if n < 1 or k < 1 or block < 1 or not step.attribute("transB", 1):
+        step.refuse(f"N {n}, K {k}, blocks of {block}, transB {step.attribute('transB', 1)}")
+    step.expect(step.shape(0)[-1], Expr.of(k), "K")
+    step.expect(product(step.shape(1)), Expr.of(-(-n * k // 2)), "bytes of the matrix")
+    step.expect(product(step.shape(2)), Expr.of(-(-n * k // block)), "blocks")
+    return [Info(step.dtype(0), (*step.shape(0)[:-1], Expr.of(n)))]
+
+
 @rule("com.microsoft:FusedGemm")
 def fused_gemm(step: Step) -> Outputs:
     a, b = step.shape(0), step.shape(1)

@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+import crossbank
 from tests.one_node import check, model
 
 N = 24
@@ -127,3 +129,25 @@ def test_dequantised_weights(form: str, tmp_path: Path) -> None:
     summary = check(product(nodes, kept), {"x": normal(2, 3, 16)}, tmp_path)
     assert summary["recognised"]["linear"] == 1
     assert summary["engines"]["matrix"]["weight_bytes"] < 16 * N * 4
+
+
+@pytest.mark.parametrize("kind", [0, 1], ids=["fp4", "nf4"])
+@pytest.mark.parametrize("target", ["ideal", "aim"])
+def test_codes_of_a_table_run_on_the_host(kind: int, target: str, tmp_path: Path) -> None:
+    features, block = 64, 32
+    inputs = {
+        "x": normal(2, 3, features),
+        "weights": numbers(0, 256, (N * features // 2,), np.uint8),
+        "scales": np.abs(normal(N * features // block, seed=2)),
+    }
+    attributes = {"K": features, "N": N, "block_size": block, "quant_type": kind}
+    built = model("MatMulBnb4", inputs, ["y"], attributes, static=["weights", "scales"])
+    path = tmp_path / "one.onnx"
+    onnx.save(built, path)
+    reference = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    program = crossbank.compile(path, target, quiet=True)
+    (found,) = program.session(ideal=True).run(None, {"x": inputs["x"]})
+    np.testing.assert_allclose(found, reference.run(None, {"x": inputs["x"]})[0], rtol=1e-6)
+    summary = program.summary()
+    assert [(entry["node"], entry["op"]) for entry in summary["host"]] == [("node", "onnx.Custom")]
+    assert summary["engines"]["host"]["macs"] == 2 * 3 * features * N
