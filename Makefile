@@ -21,7 +21,7 @@ test: $(VENV)/.test lint types  ## the default test run
 	$(BIN)/pytest -q -n 2 -m "not slow"
 
 test-long: $(VENV)/.test  ## tests that take minutes
-	$(BIN)/pytest -q -n 2 -m slow
+	$(BIN)/pytest -q -n 2 --dist worksteal -m slow
 
 lint: $(VENV)/.test
 	@$(BIN)/ruff check .
