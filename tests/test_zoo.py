@@ -26,6 +26,13 @@ ROUNDS_INPUTS = 4
 """The accuracy level at which onnxruntime quantises the inputs of MatMulNBits."""
 WEIGHTS = frozenset({"DequantizeLinear", "MatMulNBits", "MatMulBnb4", "QMoE", "GatherBlockQuantized"})
 
+MOVES = frozenset({
+    "Reshape", "Transpose", "Unsqueeze", "Squeeze", "Flatten", "Expand", "Slice", "Split", "Identity", "Gather", "Cast",
+    "ConstantOfShape",
+})  # fmt: skip
+"""Operators whose result may be another look at memory: a Gather of one row, a Cast to the same type, one constant in
+all places."""
+
 
 def nodes(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
     """All nodes of a graph, those of branches included."""
@@ -87,11 +94,24 @@ def check_cases(folder: Path, model: onnx.ModelProto, program: Program) -> None:
     assert not same or np.concatenate(same).mean() >= SAME_ARGMAX
 
 
+def check_no_node_is_lost(model: onnx.ModelProto, summary: dict[str, Any]) -> None:
+    """Every node is executed, within an executed one, a view, or folded; views are of operators that only move."""
+    within = {name for others in summary["absorbed"].values() for name in others}
+    lists = [set(summary["executed"]), within, set(summary["views"]), set(summary["folded"])]
+    every = set[str]().union(*lists)
+    assert sum(map(len, lists)) == len(every) == summary["nodes"]
+    kinds = {node.name: node.op_type for node in model.graph.node if node.name}
+    if len(kinds) == len(nodes(model.graph)):
+        assert kinds.keys() <= every
+    assert {kinds[name] for name in summary["views"] if name in kinds} <= MOVES
+
+
 def test_ideal(folder: Path) -> None:
     model = onnx.load(folder / "model.onnx", load_external_data=False)
     program = crossbank.compile(folder / "model.onnx", quiet=True)
     summary = program.summary()
     assert summary["engines"]["host"]["nodes"] == 0, summary["host"]
+    check_no_node_is_lost(model, summary)
     check_cases(folder, model, program)
     found = summary["recognised"]
     assert found["linear"]
