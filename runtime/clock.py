@@ -1,14 +1,14 @@
 """Time as max-plus algebra: instants, what they are blamed on, and the ready times of a machine's resources.
 
 A command starts at the latest of the instants that it must wait for and ends a duration later. Nothing else moves
-time, so a block of commands maps ready times to ready times, repeats compose, and a loop whose resources all shift by
-the same amount from one trip to the next may be extrapolated exactly (Baccelli et al., "Synchronization and
-Linearity", 1992, chapter 3). All times are int64 picoseconds; arrays have one entry per step costed together.
+time, so a block of commands maps ready times to ready times, repeats compose, and a loop need not be followed to its
+end (see `repeats`; Baccelli et al., "Synchronization and Linearity", 1992, chapter 3). All times are int64 picoseconds;
+arrays have one entry per step costed together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +23,7 @@ MOST_PENDING = 8
 
 
 class Instant:
-    """A moment and the path that leads to it: `blame` (steps, keys) in ps sums over keys to `time_ps` (steps,).
+    """A moment and the path that leads to it: `blame` (keys, steps) in ps sums over keys to `time_ps` (steps,).
 
     What `later` adds to the blame is worked in when somebody looks: most instants are only compared.
     """
@@ -35,15 +35,19 @@ class Instant:
     ) -> None:
         self.time_ps, self._blame, self._pending = time_ps, blame, pending
 
+    def again(self) -> Instant:
+        """The same moment as an instant of its own."""
+        return Instant(self.time_ps, self._blame, self._pending)
+
     @property
     def blame(self) -> IntArray:
-        """Picoseconds by step and key."""
+        """Picoseconds by key and step."""
         if self._pending:
-            steps, held = self._blame.shape
-            wide = np.zeros((steps, max(held, 1 + max(key for key, _ in self._pending))), np.int64)
-            wide[:, :held] = self._blame
+            held, steps = self._blame.shape
+            wide = np.zeros((max(held, 1 + max(key for key, _ in self._pending)), steps), np.int64)
+            wide[:held] = self._blame
             for key, duration_ps in self._pending:
-                wide[:, key] += duration_ps
+                wide[key] += duration_ps
             self._blame, self._pending = wide, ()
         return self._blame
 
@@ -56,11 +60,11 @@ class Instant:
 
 def widened(blame: IntArray, keys: int) -> IntArray:
     """Blame with at least so many keys."""
-    steps, held = blame.shape
+    held, steps = blame.shape
     if held >= keys:
         return blame
-    wide = np.zeros((steps, keys), np.int64)
-    wide[:, :held] = blame
+    wide = np.zeros((keys, steps), np.int64)
+    wide[:held] = blame
     return wide
 
 
@@ -72,8 +76,8 @@ def pick(mask: NDArray[np.bool_], yes: Instant, no: Instant) -> Instant:
     if not count:
         return no
     wide, other = yes.blame, no.blame
-    keys = max(wide.shape[1], other.shape[1])
-    blame = np.where(mask[:, None], widened(wide, keys), widened(other, keys))
+    keys = max(len(wide), len(other))
+    blame = np.where(mask, widened(wide, keys), widened(other, keys))
     return Instant(np.where(mask, yes.time_ps, no.time_ps), blame)
 
 
@@ -86,6 +90,37 @@ def latest(first: Instant, *others: Instant) -> Instant:
 
 
 @dataclass
+class Tally:
+    """Sums by key over the steps; what is added under one weight is added up first and weighed when it is settled."""
+
+    steps: int
+    sums: dict[Any, FloatArray] = field(default_factory=dict[Any, FloatArray])
+    """(steps,) by key: replaced, never changed, so that a copy of the dict is a state to compare with."""
+    fresh: dict[Any, Any] = field(default_factory=dict[Any, Any])
+    """Not yet weighed: numbers, or arrays (steps,)."""
+
+    def add(self, key: object, amount: IntArray | FloatArray | float) -> None:
+        """Add to the sum of a key."""
+        held = self.fresh.get(key)
+        self.fresh[key] = amount if held is None else held + amount
+
+    def settle(self, weight: FloatArray | float) -> None:
+        """Weigh what has been added since the last time."""
+        for key, amount in self.fresh.items():
+            held = self.sums.get(key)
+            added = amount * weight
+            self.sums[key] = np.full(self.steps, added, np.float64) if held is None else held + added
+        self.fresh.clear()
+
+    def repeat_last(self, before: Mapping[Any, FloatArray], times: IntArray) -> None:
+        """Add what has been added since the state `before` as often again."""
+        for key, value in self.sums.items():
+            was = before.get(key)
+            if value is not was:
+                self.sums[key] = value + (value - (0.0 if was is None else was)) * times
+
+
+@dataclass
 class Clock:
     """The ready times of named resources, with energy and counters, for `steps` executions costed side by side.
 
@@ -95,27 +130,51 @@ class Clock:
 
     steps: int
     keys: dict[tuple[str, str, int], int] = field(default_factory=dict[tuple[str, str, int], int])
-    """The column of blame of each (engine, component, node), in order of first use."""
+    """The row of blame of each (engine, component, node), in order of first use."""
     resources: dict[str, Instant] = field(default_factory=dict[str, Instant])
-    energy_j: dict[tuple[str, str, int], FloatArray] = field(default_factory=dict[tuple[str, str, int], FloatArray])
-    counters: dict[str, FloatArray] = field(default_factory=dict[str, FloatArray])
-    busy_ps: dict[tuple[str, str], FloatArray] = field(default_factory=dict[tuple[str, str], FloatArray])
-    """Durations added by (engine, component), whether on the critical path or not."""
     memo: dict[str, object] = field(default_factory=dict[str, object])
     """Facts that a family keeps between commands (the open row); part of the state that a repeat must reproduce."""
     engine: str = ""
     node: int = 0
     weight: FloatArray | float = 1.0
-    """How often the instruction being costed happens per step: 0 where a loop around it has ended."""
+    """How often the instruction being costed happens per step (0 where a loop around it has ended); see `weigh`."""
+
+    def __post_init__(self) -> None:
+        self._start = Instant(np.zeros(self.steps, np.int64), np.zeros((0, self.steps), np.int64))
+        self._energy_j, self._counters, self._busy_ps = (Tally(self.steps) for _ in range(3))
+        self.tallies = self._energy_j, self._counters, self._busy_ps
+
+    def settle(self) -> None:
+        """Weigh what has been added up since the last time."""
+        for tally in self.tallies:
+            tally.settle(self.weight)
 
     @property
-    def tallies(self) -> Sequence[dict[Any, FloatArray]]:
-        """What adds up: energy, counters and busy times."""
-        return self.energy_j, self.counters, self.busy_ps
+    def energy_j(self) -> dict[tuple[str, str, int], FloatArray]:
+        """Joules by (engine, component, node)."""
+        self.settle()
+        return self._energy_j.sums
+
+    @property
+    def counters(self) -> dict[str, FloatArray]:
+        """What has been counted, by name."""
+        self.settle()
+        return self._counters.sums
+
+    @property
+    def busy_ps(self) -> dict[tuple[str, str], FloatArray]:
+        """Durations added by (engine, component), whether on the critical path or not."""
+        self.settle()
+        return self._busy_ps.sums
+
+    def weigh(self, weight: FloatArray | float) -> None:
+        """Set how often what follows happens per step."""
+        self.settle()
+        self.weight = weight
 
     def zero(self) -> Instant:
         """The start of the step."""
-        return Instant(np.zeros(self.steps, np.int64), np.zeros((self.steps, 0), np.int64))
+        return self._start
 
     def ready(self, resource: str) -> Instant:
         """When the resource is free; the start of the step if nothing has used it."""
@@ -125,33 +184,28 @@ class Clock:
         return found
 
     def set(self, resource: str, instant: Instant) -> None:
-        """Note when the resource is free again."""
-        self.resources[resource] = instant
+        """Note when the resource is free again; one that is free no later than before is used all the same."""
+        self.resources[resource] = instant.again() if instant is self.resources.get(resource) else instant
 
     def plus(self, instant: Instant, duration_ps: IntArray | int, component: str) -> Instant:
         """The instant `duration_ps` later (an int or one value per step), the wait blamed on `component`."""
-        self._add(self.busy_ps, (self.engine, component), duration_ps)
+        self._busy_ps.add((self.engine, component), duration_ps)
         return instant.later(duration_ps, self.key(component))
 
     def key(self, component: str) -> int:
-        """The column of blame of a component, for the current instruction."""
+        """The row of blame of a component, for the current instruction."""
         return self.keys.setdefault((self.engine, component, self.node), len(self.keys))
 
     def spend(self, component: str, energy_j: FloatArray | float) -> None:
         """Add energy in joules for one execution of the current instruction."""
-        self._add(self.energy_j, (self.engine, component, self.node), energy_j)
+        self._energy_j.add((self.engine, component, self.node), energy_j)
 
     def count(self, counter: str, amount: IntArray | FloatArray | float) -> None:
         """Add to a counter (such as `activates`) for one execution of the current instruction.
 
         What doesn't depend on the state of the clock is told by the instruction's `counts` instead.
         """
-        self._add(self.counters, counter, amount)
-
-    def _add(self, tally: dict[Any, FloatArray], key: object, amount: IntArray | FloatArray | float) -> None:
-        held = tally.get(key)
-        added = np.broadcast_to(amount * self.weight, (self.steps,)) if held is None else held + amount * self.weight
-        tally[key] = np.asarray(added, np.float64)
+        self._counters.add(counter, amount)
 
 
 def simple_clock(steps: int = 1) -> Clock:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from crossbank.runtime.clock import FloatArray, IntArray
-from crossbank.runtime.coster import NODE_BITS, Coster, Key, StepCosts
+from crossbank.runtime.coster import NODE_BITS, Coster, StepCosts
 from crossbank.runtime.generation import fixed_sizes, recomputes
 from crossbank.runtime.program import Code, ProgramError
 from crossbank.runtime.registry import instruction_set
@@ -213,9 +213,9 @@ def _basis(code: Code, engine: str, component: str) -> bool:
     return any(str(path).startswith(f"{engine}.") for path in assumed)
 
 
-def _node_shares(code: Code, key: Key, share: Share) -> list[tuple[str, Share]]:
-    """A node slot's share, divided evenly over the calls of its block."""
-    number, slot = key[2] >> NODE_BITS, key[2] & ((1 << NODE_BITS) - 1)
+def _node_shares(code: Code, node: int, share: Share) -> list[tuple[str, Share]]:
+    """The share of a block's node slot, divided evenly over the calls of the block."""
+    number, slot = node >> NODE_BITS, node & ((1 << NODE_BITS) - 1)
     block = list(code.blocks.values())[number]
     if slot >= block.nodes.shape[1]:
         return [("(none)", share)]
@@ -239,6 +239,7 @@ def _summarise(code: Code, prompt: int, generate: int, batch: int, phases: Mappi
     for phase, steps in phases.items():
         time_s = float(steps.time_ps.sum()) * PS
         times[phase] = time_s
+        slots = defaultdict[int, Share](Share)
         parts = {
             key: Share(_total(steps.path_ps, key, PS), _total(steps.energy_j, key, 1.0))
             for key in {**steps.path_ps, **steps.energy_j}
@@ -251,7 +252,9 @@ def _summarise(code: Code, prompt: int, generate: int, batch: int, phases: Mappi
             views["phase"][phase] += share
             views["engine"][engine] += share
             views["component"][f"{engine}: {component}"] += share
-            for name, part in _node_shares(code, key, share):
+            slots[key[2]] += share
+        for slot, share in slots.items():
+            for name, part in _node_shares(code, slot, share):
                 views["node"][name] += part
         if static_w:
             share = Share(0.0, static_w * time_s)

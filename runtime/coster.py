@@ -1,10 +1,8 @@
 """What a program costs: the same records as the executor's, interpreted over time and energy instead of values.
 
-Steps of equal function are costed side by side, one array entry each. A loop is followed trip by trip until every
-resource it touches has moved on by one and the same amount from one trip's end to the next one's; then the rest is a
-multiple of that trip, exactly: each trip maps ready times to ready times and knows no other clock, and what the loop
-does not touch no longer holds it up (it would have held up the trip before as well, see `clock`). `exact=True` follows
-every trip instead: the event-by-event cost, which the short way must equal.
+Steps of equal function are costed side by side, one array entry each. A loop is followed until its trips repeat, which
+tells the rest exactly (`repeats`); `exact=True` follows every trip instead: the event-by-event cost, which the short
+way must equal.
 """
 
 from __future__ import annotations
@@ -12,17 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from crossbank.runtime.clock import Clock, FloatArray, Instant, IntArray, latest, pick, widened
+from crossbank.runtime.clock import Clock, FloatArray, IntArray, latest
 from crossbank.runtime.expr import Expr, Value
 from crossbank.runtime.numerics import dtype_of
 from crossbank.runtime.program import SPACE_SHIFT, Code, Layout, ProgramError
 from crossbank.runtime.records import Decoded, Tensor
 from crossbank.runtime.registry import instruction_set, make_cost_unit
+from crossbank.runtime.repeats import Repeat
 from crossbank.runtime.walk import Call, Loop, Node, Trees, follow
 
 Registers: TypeAlias = "dict[str, Value]"
@@ -212,33 +211,10 @@ class _Run:
         self.number, self.within = outer, around
 
     def repeat(self, trips: Value, once: Callable[[int], None], varies: bool) -> None:
-        """Run `once(i)` for i below `trips` (int or one value per step), extrapolating where trips repeat exactly."""
-        clock, outer = self.clock, self.clock.weight
-        counts = np.broadcast_to(np.asarray(trips, np.int64), (clock.steps,))
-        every = self.exact or varies
-        for i in range(int(counts.max(initial=0))):
-            active = counts > i
-            before, pending = dict(clock.resources), dict(self.tokens)
-            memo, tallies = dict(clock.memo), [dict(tally) for tally in clock.tallies]
-            clock.weight = np.asarray(outer * active, np.float64)
-            once(i)
-            touched = [name for name, instant in clock.resources.items() if instant is not before.get(name)]
-            earlier = {name: before.get(name) or clock.zero() for name in touched}
-            if not active.all():
-                for name in touched:
-                    clock.resources[name] = pick(active, clock.resources[name], earlier[name])
-                for name, fact in clock.memo.items():
-                    clock.memo[name] = _kept(active, fact, memo.get(name))
-            if every or not 0 < i < int(counts.max()) - 1:
-                continue
-            if pending == self.tokens and _steady(clock, earlier):
-                left = np.maximum(counts - i - 1, 0)
-                for name in touched:
-                    clock.resources[name] = _extrapolate(clock.resources[name], earlier[name], left)
-                for tally, earlier_tally in zip(clock.tallies, tallies, strict=True):
-                    _repeat_last(tally, earlier_tally, left)
-                break
-        clock.weight = outer
+        """Run `once(i)` for i below `trips` (int or one value per step), all one by one if costs vary with i."""
+        counts = np.broadcast_to(np.asarray(trips, np.int64), (self.clock.steps,))
+        loop = Repeat(self.clock, self.tokens, once, counts)
+        loop.every() if self.exact or varies else loop.short()
 
     def _instruction(self, engine: str, node: Decoded) -> bool:
         """Cost one instruction; False where it waits for a token that nobody has signalled yet."""
@@ -289,13 +265,13 @@ class _Run:
         """Join all resources at the end of the step."""
         clock = self.clock
         end = latest(clock.zero(), *clock.resources.values())
-        path = {key: end.blame[:, column] for key, column in clock.keys.items() if column < end.blame.shape[1]}
+        path = {key: end.blame[row] for key, row in clock.keys.items() if row < len(end.blame)}
         costs = StepCosts(
             end.time_ps,
             {key: value for key, value in path.items() if value.any()},
-            {key: np.broadcast_to(value, (clock.steps,)) for key, value in clock.energy_j.items()},
-            {key: np.broadcast_to(value, (clock.steps,)) for key, value in clock.busy_ps.items()},
-            {key: np.broadcast_to(value, (clock.steps,)) for key, value in clock.counters.items()},
+            clock.energy_j,
+            clock.busy_ps,
+            clock.counters,
         )
         groups = int(self.coster.code.system.get("group", {}).get("count", 1))
         for engine in self.coster.code.engines.values():
@@ -305,42 +281,6 @@ class _Run:
         return costs
 
 
-def _kept(active: np.ndarray[Any, np.dtype[np.bool_]], new: object, old: object) -> object:
-    """What a family remembers after a trip: numbers as they were in the steps that did not make it."""
-    if isinstance(new, tuple):
-        facts = cast("tuple[object, ...]", new)
-        former = cast("tuple[object, ...]", old) if isinstance(old, tuple) else ()
-        same = len(facts) == len(former)
-        return tuple(_kept(active, a, b) for a, b in zip(facts, former, strict=True)) if same else facts
-    both: list[object] = [new, old]
-    if new is old or isinstance(new, bool) or not all(isinstance(fact, int | np.ndarray) for fact in both):
-        return new
-    return np.where(active, cast(IntArray, new), cast(IntArray, old))
-
-
 def _signalled(token: int, place: int) -> str:
     """The resource that says when a token was signalled that waits behind `place` others."""
     return f"token {token}.{place}"
-
-
-def _repeat_last(tally: dict[Any, FloatArray], before: Mapping[Any, FloatArray], trips: IntArray) -> None:
-    """Add what the last trip added as often again."""
-    for key, value in tally.items():
-        was = before.get(key)
-        if value is not was:
-            tally[key] = value + (value - (0.0 if was is None else was)) * trips
-
-
-def _steady(clock: Clock, earlier: Mapping[str, Instant]) -> bool:
-    """Whether all touched resources moved on by one amount in the last trip, along the same path."""
-    now = clock.resources
-    shifts = np.array([now[name].time_ps - before.time_ps for name, before in earlier.items()])
-    return bool((shifts == shifts[:1]).all()) and all(
-        (now[name].blame[:, : before.blame.shape[1]] >= before.blame).all() for name, before in earlier.items()
-    )
-
-
-def _extrapolate(now: Instant, before: Instant, trips: IntArray) -> Instant:
-    keys = max(now.blame.shape[1], before.blame.shape[1])
-    wide, early = widened(now.blame, keys), widened(before.blame, keys)
-    return Instant(now.time_ps + (now.time_ps - before.time_ps) * trips, wide + (wide - early) * trips[:, None])

@@ -66,7 +66,7 @@ class Lane:
         self.set(slot, latest(self.at(slot, bank), instant), bank)
 
     def _resource(self, slot: Slot, bank: int | None) -> str:
-        return f"{self.name}.{slot.value}" if bank is None else f"{self.name}.bank{bank}.{slot.value}"
+        return f"{self.name}.{slot}" if bank is None else f"{self.name}.bank{bank}.{slot}"
 
     def after(self, instant: Instant, cycles: Count, why: str) -> Instant:
         return after(self.clock, instant, cycles * self.timing.tck_ps, why)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from crossbank.runtime.clock import Clock, Instant, latest, simple_clock
@@ -212,8 +212,23 @@ def totals(values: Mapping[Any, Any]) -> dict[Any, list[float]]:
     return {key: np.asarray(value).tolist() for key, value in values.items() if np.asarray(value).any()}
 
 
+HELD_UP_A_TRIP_LATER = [
+    Credit("e0", "e1", "1"),
+    Loop("5", (Sync(producer="e0", consumer="e2"), Sync(producer="e1", consumer="e0"))),
+]
+"""The second trip moves e2 alone, to where the first moved e0: which then moves no more, nor does e2."""
+OVERTAKEN_LATE = [
+    Op("e0", "work", "1"),
+    Loop("5", (Sync(producer="e1", consumer="e0"), Op("e1", "queue", "n"))),
+    Op("e0", "work", "1"),
+]
+"""Only the last trip makes e0 wait, which the others find busy until then."""
+
+
 @settings(max_examples=150)
 @given(BODIES, STEPS)
+@example(HELD_UP_A_TRIP_LATER, [0])
+@example(OVERTAKEN_LATE, [0])
 def test_the_short_cost_equals_the_event_by_event_cost(items: list[Any], n: list[int]) -> None:
     code = program(items)
     short, exact = cost(code, n), cost(code, n, exact=True)

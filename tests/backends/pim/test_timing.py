@@ -149,7 +149,7 @@ def test_steps_side_by_side_equal_steps_alone(steps: list[Step], first: int, sec
     for key, energy in both.energy_j.items():
         assert energy == pytest.approx([clock.energy_j.get(key, np.zeros(1))[0] for clock in alone])
     for instant in both.resources.values():
-        assert (instant.blame.sum(axis=1) == instant.time_ps).all()
+        assert (instant.blame.sum(axis=0) == instant.time_ps).all()
 
 
 def test_a_loop_of_gemvs_repeats_exactly():
