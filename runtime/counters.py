@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crossbank.runtime.coster import TensorCost
 from crossbank.runtime.counts import Counts
@@ -65,7 +66,8 @@ class Tally:
 
 
 def _sum(amount: Any, trips: int) -> int:
-    return int(np.sum(amount)) * trips if np.ndim(amount) == 0 else int(np.sum(np.broadcast_to(amount, trips)))
+    values: NDArray[Any] = np.asarray(amount)
+    return int(values) * trips if values.ndim == 0 else int(np.broadcast_to(values, trips).sum())
 
 
 @dataclass(frozen=True)

@@ -360,7 +360,8 @@ class ArrayGroup:
             by_row = variances.sum(axis=2, keepdims=True)
             total = by_row.sum(axis=1, keepdims=True)
             self._variance_rows = by_row
-            self._variances = variances.sum(axis=1, keepdims=True) / np.where(total > 0, total, np.float32(1))
+            shares = variances.sum(axis=1, keepdims=True) / np.where(total > 0, total, np.float32(1))
+            self._variances = shares.astype(np.float32, copy=False)
 
     # Compensation
 
@@ -384,7 +385,7 @@ class ArrayGroup:
             response[:, column : column + self._width].mean(axis=1)
             for column in range(0, self.out_features, self._width)
         ]
-        return np.stack(means, axis=1)
+        return np.stack(means, axis=1).astype(np.float32, copy=False)
 
     def _read_out_amplitudes(self) -> Float32Array:
         """Per row tile, the input at which 4 standard deviations of a median column fill the ADC, at most the DAC's."""

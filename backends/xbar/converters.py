@@ -184,15 +184,20 @@ def _tile_ranges(
     for row_tile, weights in enumerate(tiles):
         x = samples[:, row_tile]
         if per_vector:
-            x = x / np.maximum(np.abs(x).max(axis=1, keepdims=True), np.finfo(np.float32).tiny)
+            scaled = x / np.maximum(np.abs(x).max(axis=1, keepdims=True), np.finfo(np.float32).tiny)
+            x = scaled.astype(np.float32, copy=False)
         bound = 1.0 if per_vector else least_error_bound(x, converters.input_bits)
         sums = quantise_input(x, bound, converters.input_bits) @ weights
         rms = np.sqrt(np.square(sums).mean(axis=0, dtype=np.float64))
         normalised = sums / np.where(rms > 0, rms, 1.0)
         k = max(least_error_bound(normalised, converters.output_bits), gaussian_k(converters.output_bits))
-        largest = np.linalg.norm(weights, axis=0) * np.linalg.norm(x, axis=1).max(initial=0.0)
+        largest = _norms(weights, axis=0) * _norms(x, axis=1).max(initial=0.0)
         square = (len(x) * np.square(k * rms) + PRIOR_SAMPLES * np.square(largest)) / (len(x) + PRIOR_SAMPLES)
         yield bound, np.sqrt(square).astype(np.float32)
+
+
+def _norms(matrix: Float32Array, axis: int) -> Float32Array:
+    return np.asarray(np.linalg.norm(matrix, axis=axis), np.float32)
 
 
 def ranges_from_weights(tiles: Float32Array) -> Ranges:

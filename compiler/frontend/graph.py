@@ -134,6 +134,6 @@ def as_array(values: Any) -> NDArray[Any]:
     flat = [Expr.of(value) for value in array.reshape(-1)]
     if all(expr.is_constant for expr in flat):
         return np.array([expr.constant for expr in flat], dtype=np.int64).reshape(array.shape)
-    out = np.empty(len(flat), dtype=object)
+    out: NDArray[Any] = np.empty(len(flat), dtype=object)
     out[:] = flat
     return out.reshape(array.shape)
