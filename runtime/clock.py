@@ -133,7 +133,7 @@ class Clock:
     """The row of blame of each (engine, component, node), in order of first use."""
     resources: dict[str, Instant] = field(default_factory=dict[str, Instant])
     memo: dict[str, object] = field(default_factory=dict[str, object])
-    """Facts that a family keeps between commands (the open row); part of the state that a repeat must reproduce."""
+    """Facts that a family keeps between commands: arrays (…, steps) as of open rows, or what is so in all steps."""
     engine: str = ""
     node: int = 0
     weight: FloatArray | float = 1.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
@@ -173,24 +173,7 @@ def _costs(
         parts += [found] * (len(some) // len(found.time_ps))
         if moved:
             moved(min(start + at_once, len(pasts)) / len(pasts))
-    return _joined(parts)
-
-
-def _joined(parts: Sequence[StepCosts]) -> StepCosts:
-    """The steps of all parts, in order."""
-
-    def join(tables: Sequence[Mapping[Any, Any]]) -> dict[Any, Any]:
-        zeros = [np.zeros_like(part.time_ps) for part in parts]
-        keys = dict.fromkeys(key for table in tables for key in table)
-        return {key: np.concatenate([t.get(key, z) for t, z in zip(tables, zeros, strict=True)]) for key in keys}
-
-    return StepCosts(
-        np.concatenate([part.time_ps for part in parts]),
-        join([part.path_ps for part in parts]),
-        join([part.energy_j for part in parts]),
-        join([part.busy_ps for part in parts]),
-        join([part.counters for part in parts]),
-    )
+    return StepCosts.joined(parts)
 
 
 def _static_power_w(code: Code) -> float:

@@ -1,8 +1,8 @@
 """What a program costs: the same records as the executor's, interpreted over time and energy instead of values.
 
-Steps of equal function are costed side by side, one array entry each. A loop is followed until its trips repeat, which
-tells the rest exactly (`repeats`); `exact=True` follows every trip instead: the event-by-event cost, which the short
-way must equal.
+Steps of equal function are costed side by side, one array entry each, as far as they stay together (`Parted`). A loop
+is followed until its trips repeat, which tells the rest exactly (`repeats`); `exact=True` follows every trip instead:
+the event-by-event cost, which the short way must equal.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from crossbank.runtime.numerics import dtype_of
 from crossbank.runtime.program import SPACE_SHIFT, Code, Layout, ProgramError
 from crossbank.runtime.records import Decoded, Tensor
 from crossbank.runtime.registry import instruction_set, make_cost_unit
-from crossbank.runtime.repeats import Repeat
+from crossbank.runtime.repeats import Parted, Repeat
 from crossbank.runtime.walk import Call, Loop, Node, Trees, follow
 
 Registers: TypeAlias = "dict[str, Value]"
@@ -73,6 +73,27 @@ class StepCosts:
     busy_ps: dict[tuple[str, str], FloatArray]
     counters: dict[str, FloatArray]
 
+    @staticmethod
+    def joined(parts: Sequence[StepCosts], order: IntArray | None = None) -> StepCosts:
+        """The steps of all parts: one part after the other, or by number in the order given."""
+
+        def join(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
+            whole = np.concatenate(arrays)
+            return whole if order is None else whole[order]
+
+        def merge(tables: Sequence[Mapping[Any, Any]]) -> dict[Any, Any]:
+            zeros = [np.zeros_like(part.time_ps) for part in parts]
+            keys = dict.fromkeys(key for table in tables for key in table)
+            return {key: join([t.get(key, z) for t, z in zip(tables, zeros, strict=True)]) for key in keys}
+
+        return StepCosts(
+            join([part.time_ps for part in parts]),
+            merge([part.path_ps for part in parts]),
+            merge([part.energy_j for part in parts]),
+            merge([part.busy_ps for part in parts]),
+            merge([part.counters for part in parts]),
+        )
+
 
 class Coster:
     """Costs steps of a program's functions."""
@@ -108,8 +129,13 @@ class Coster:
                 "CB0702", f"{function} needs dimensions {', '.join(sorted(missing))}", help="give each a value"
             )
         run = _Run(self, clock or Clock(steps=steps), registers, exact, listener)
-        run.block(self.code.functions[function].block)
-        return run.result()
+        try:
+            run.block(self.code.functions[function].block)
+            return run.result()
+        except Parted as parted:
+            groups = [np.flatnonzero(steps) for steps in (parted.steps, ~parted.steps)]
+        parts = [self.cost(function, {n: v[steps] for n, v in dimensions.items()}, exact) for steps in groups]
+        return StepCosts.joined(parts, np.argsort(np.concatenate(groups)))
 
     def timed_registers(self, nodes: Sequence[Node]) -> frozenset[str]:
         """Registers on whose values the cost of some nodes depends."""

@@ -1,7 +1,8 @@
 """Trips that repeat: a loop's first trips are followed, and tell what all the others come to.
 
-While what the families remember stays as it is, a trip maps ready times to ready times by maximum and sum alone. Two
-laws of such maps give the rest of a loop exactly (Baccelli et al., "Synchronization and Linearity", 1992, chapter 3):
+While what the families remember stays as it is (but for arrays, such as rows that each trip opens anew), a trip maps
+ready times to ready times by maximum and sum alone. Two laws of such maps give the rest of a loop exactly (Baccelli et
+al., "Synchronization and Linearity", 1992, chapter 3):
 
 - *They keep common shifts.* Where the second of two trips moved all that either touched on by one amount, each further
   trip moves it on by that amount too. What neither touched no longer holds it up: it held up the first as much.
@@ -23,6 +24,16 @@ from numpy.typing import NDArray
 from crossbank.runtime.clock import Clock, FloatArray, Instant, IntArray, pick, widened
 
 Steps = NDArray[np.bool_]
+
+
+class Parted(Exception):
+    """Some steps made a trip that others did not, and families remember what they can't tell step by step: from here
+    on they can't be costed side by side."""
+
+    def __init__(self, steps: Steps) -> None:
+        super().__init__("steps that can't be costed side by side")
+        self.steps = steps
+        """Those that made the trip."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +72,14 @@ class State:
         for name, now in later.resources.items():
             if now is not self.ready(name):
                 yield name, self.ready(name), now
+
+    def same_facts(self, later: State) -> bool:
+        """Whether tokens and what families remember of all steps are the same: whether a trip is the same map again."""
+        return (
+            self.tokens == later.tokens
+            and self.memo.keys() == later.memo.keys()
+            and all(_same(fact, later.memo[name]) for name, fact in self.memo.items())
+        )
 
 
 @dataclass
@@ -135,7 +154,7 @@ class Repeat:
         last = self._state()
         self._trip(self.most - 1, left > 0)
         end = self._state()
-        if last.tokens == end.tokens and _same_moves((before, now), (last, end), left > 1):
+        if last.same_facts(end) and _same_moves((before, now), (last, end), left > 1):
             return True
         now.restore(self.clock, self.tokens)
         return False
@@ -144,7 +163,7 @@ class Repeat:
 def _together(first: State, before: State, now: State, steps: Steps) -> bool:
     """Whether the second of two trips moved all that they touched on by one amount, in some of the steps, along the
     same path."""
-    if before.tokens != now.tokens:
+    if not before.same_facts(now):
         return False
     names = dict.fromkeys(name for trip in ((first, before), (before, now)) for name, _, _ in trip[0].touched(trip[1]))
     touched = [(before.ready(name), now.ready(name)) for name in names]
@@ -158,7 +177,9 @@ def _together(first: State, before: State, now: State, steps: Steps) -> bool:
 def _in_line(first: State, second: State, third: State, steps: Steps) -> bool:
     """Whether two trips in a row moved each resource on by an amount of its own, in some of the steps, and likewise
     each part of its path."""
-    if not first.tokens == second.tokens == third.tokens or not _same_moves((first, second), (second, third), steps):
+    if not (first.same_facts(second) and second.same_facts(third)):
+        return False
+    if not _same_moves((first, second), (second, third), steps):
         return False
     for name, early, now in second.touched(third):
         one, two, three = _blames(first.ready(name), early, now)
@@ -177,17 +198,29 @@ def _same_moves(one: tuple[State, State], other: tuple[State, State], steps: Ste
     return ours.keys() == theirs.keys() and all((shift == theirs[name]).all() for name, shift in ours.items())
 
 
+def _same(one: object, other: object) -> bool:
+    if isinstance(one, tuple) and isinstance(other, tuple):
+        ones, others = cast("tuple[object, ...]", one), cast("tuple[object, ...]", other)
+        return len(ones) == len(others) and all(map(_same, ones, others))
+    if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
+        return isinstance(one, np.ndarray) and isinstance(other, np.ndarray)
+    return one == other
+
+
 def _kept(active: Steps, new: object, old: object) -> object:
-    """What a family remembers after a trip: numbers as they were in the steps that did not make it."""
-    if isinstance(new, tuple):
-        facts = cast("tuple[object, ...]", new)
-        former = cast("tuple[object, ...]", old) if isinstance(old, tuple) else ()
-        same = len(facts) == len(former)
-        return tuple(_kept(active, a, b) for a, b in zip(facts, former, strict=True)) if same else facts
-    both: list[object] = [new, old]
-    if new is old or isinstance(new, bool) or not all(isinstance(fact, int | np.ndarray) for fact in both):
+    """What a family remembers after a trip: arrays as they were in the steps that did not make it; Parted where they
+    differ in anything else."""
+    if new is old:
         return new
-    return np.where(active, cast(IntArray, new), cast(IntArray, old))
+    if isinstance(new, np.ndarray) and isinstance(old, np.ndarray):
+        return np.where(active, cast(IntArray, new), cast(IntArray, old))
+    if isinstance(new, tuple) and isinstance(old, tuple):
+        facts, former = cast("tuple[object, ...]", new), cast("tuple[object, ...]", old)
+        if len(facts) == len(former):
+            return tuple(_kept(active, fact, was) for fact, was in zip(facts, former, strict=True))
+    if isinstance(new, int | str) and isinstance(old, int | str) and new == old:
+        return new
+    raise Parted(active)
 
 
 def _further(before: Instant, now: Instant, trips: IntArray) -> Instant:

@@ -118,10 +118,16 @@ def test_macs_are_those_of_the_model(program: Program) -> None:
     assert counted == sum(Expr.of(share["macs_expression"]).evaluate(values) for share in engines)
 
 
-def test_steps_of_any_context_cost_the_same_together_as_alone() -> None:
-    (folder,) = zoo.models("dynamo18_kv_llama")
-    code = crossbank.compile(folder / "model.onnx", "aim", context=1200, max_batch=2, quiet=True).code
-    coster, past = Coster(code), np.array([0, 510, 511, 512, 600, 1023, 1024, 1150])
+@pytest.mark.parametrize(
+    ("model", "context", "past"),
+    [
+        (zoo.models("dynamo18_kv_llama")[0] / "model.onnx", 1200, [0, 510, 511, 512, 600, 1023, 1024, 1150]),
+        (SAMPLE, 5200, [5118, 5119, 5120, 5121]),  # from 5120 on another row, which leaves another mode behind
+    ],
+)
+def test_steps_of_any_context_cost_the_same_together_as_alone(model: Path, context: int, past: list[int]) -> None:
+    code = crossbank.compile(model, "aim", context=context, max_batch=2, quiet=True).code
+    coster, past = Coster(code), np.array(past)
     together = coster.cost("main", dimensions_of(code, 1, 1, past))
     for i in range(len(past)):
         alone = coster.cost("main", dimensions_of(code, 1, 1, past[i : i + 1]), exact=True)

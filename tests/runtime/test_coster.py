@@ -54,9 +54,28 @@ def _transfer(clock: Clock, o: Any, durations: Mapping[str, int]) -> None:
     clock.spend("transfer", 1e-12 * np.asarray(o.src.bytes))
 
 
+def _mode(clock: Clock, o: Any, durations: Mapping[str, int]) -> None:
+    """Work that finds another mode of the engine than it left, and changes it, where its amount is odd or even."""
+    odd = bool(np.ravel(o.amount)[0] % 2)
+    changes = clock.memo.get(f"{clock.engine}.odd", False) != odd
+    clock.memo[f"{clock.engine}.odd"] = odd
+    duration = durations["work"] + durations["issue"] * changes
+    clock.set(clock.engine, clock.plus(clock.ready(clock.engine), duration, "work"))
+
+
+def _row(clock: Clock, o: Any, durations: Mapping[str, int]) -> None:
+    """Work on a row of a memory that all engines share, and that has to be opened where another one is open."""
+    held = clock.memo.get("row", np.full(clock.steps, -1))
+    clock.memo["row"] = np.broadcast_to(np.asarray(o.amount), clock.steps)
+    duration = durations["work"] + durations["transfer"] * (held != o.amount)
+    clock.set(clock.engine, clock.plus(clock.ready(clock.engine), duration, "work"))
+
+
 TIMED.define("work", 1, [count("amount")], "Work.", _nothing, _work)
 TIMED.define("queue", 2, [count("amount")], "Work later.", _nothing, _queue)
 TIMED.define("transfer", 3, [reads("src")], "Move.", _nothing, _transfer)
+TIMED.define("mode", 4, [count("amount")], "Work in a mode.", _nothing, _mode)
+TIMED.define("row", 5, [count("amount")], "Work on a row.", _nothing, _row)
 
 
 # ------------------------------------------------------------ random programs
@@ -188,7 +207,8 @@ AMOUNTS = st.sampled_from(["1", "4", "n", "n*2 + 1", "ceildiv(n, 3)"])
 TRIPS = st.sampled_from(["0", "1", "2", "5", "9", "n", "n*2", "ceildiv(n, 2)"])
 PAIRS = st.sampled_from(list(itertools.permutations(ENGINES, 2)))
 LEAVES = st.one_of(
-    st.builds(Op, st.sampled_from(ENGINES), st.sampled_from(["work", "queue", "transfer"]), AMOUNTS),
+    st.builds(Op, st.sampled_from(ENGINES), st.sampled_from(["work", "queue", "transfer", "row"]), AMOUNTS),
+    st.builds(Op, st.sampled_from(ENGINES), st.just("mode"), st.sampled_from(["1", "2"])),
     st.builds(lambda pair: Sync(*pair), PAIRS),
 )
 BODIES = st.recursive(
