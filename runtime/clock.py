@@ -35,10 +35,6 @@ class Instant:
     ) -> None:
         self.time_ps, self._blame, self._pending = time_ps, blame, pending
 
-    def again(self) -> Instant:
-        """The same moment as an instant of its own."""
-        return Instant(self.time_ps, self._blame, self._pending)
-
     @property
     def blame(self) -> IntArray:
         """Picoseconds by key and step."""
@@ -132,6 +128,8 @@ class Clock:
     keys: dict[tuple[str, str, int], int] = field(default_factory=dict[tuple[str, str, int], int])
     """The row of blame of each (engine, component, node), in order of first use."""
     resources: dict[str, Instant] = field(default_factory=dict[str, Instant])
+    written: set[str] = field(default_factory=set[str])
+    """The resources that have been set since the trip began that is under way."""
     memo: dict[str, object] = field(default_factory=dict[str, object])
     """Facts that a family keeps between commands: arrays (…, steps) as of open rows, or what is so in all steps."""
     engine: str = ""
@@ -184,8 +182,9 @@ class Clock:
         return found
 
     def set(self, resource: str, instant: Instant) -> None:
-        """Note when the resource is free again; one that is free no later than before is used all the same."""
-        self.resources[resource] = instant.again() if instant is self.resources.get(resource) else instant
+        """Note when the resource is free again, be it no later than before."""
+        self.resources[resource] = instant
+        self.written.add(resource)
 
     def plus(self, instant: Instant, duration_ps: IntArray | int, component: str) -> Instant:
         """The instant `duration_ps` later (an int or one value per step), the wait blamed on `component`."""

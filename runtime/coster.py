@@ -253,7 +253,8 @@ class _Run:
                 return False
             queue = [clock.resources.pop(_signalled(token, i)) for i in range(left + 1)]
             clock.set(engine, latest(clock.ready(engine), queue[0]))
-            clock.resources.update({_signalled(token, i): instant for i, instant in enumerate(queue[1:])})
+            for i, instant in enumerate(queue[1:]):
+                clock.set(_signalled(token, i), instant)
             self.tokens[token] = left
         elif node.name == "core.signal":
             token = node.operands["token"]

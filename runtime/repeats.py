@@ -14,7 +14,7 @@ al., "Synchronization and Linearity", 1992, chapter 3):
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -38,8 +38,10 @@ class Parted(Exception):
 
 @dataclass(frozen=True)
 class State:
-    """What a trip begins with; instants and sums are replaced and never changed, so that references are enough."""
+    """What a trip begins or ends with; instants and sums are replaced, never changed, so that references are enough."""
 
+    written: frozenset[str]
+    """The resources that the trip which ends here has set."""
     resources: Mapping[str, Instant]
     memo: Mapping[str, object]
     tokens: Mapping[int, int]
@@ -48,11 +50,11 @@ class State:
     """The start of the step, when what nothing has used yet is free."""
 
     @staticmethod
-    def of(clock: Clock, tokens: Mapping[int, int]) -> State:
+    def of(clock: Clock, tokens: Mapping[int, int], written: Set[str]) -> State:
         """As it is now."""
         clock.settle()
         sums = tuple(dict(tally.sums) for tally in clock.tallies)
-        return State(dict(clock.resources), dict(clock.memo), dict(tokens), sums, clock.zero())
+        return State(frozenset(written), dict(clock.resources), dict(clock.memo), dict(tokens), sums, clock.zero())
 
     def restore(self, clock: Clock, tokens: dict[int, int]) -> None:
         """Make it so again."""
@@ -67,11 +69,10 @@ class State:
         """When a resource is free."""
         return self.resources.get(name, self.start)
 
-    def touched(self, later: State) -> Iterator[tuple[str, Instant, Instant]]:
-        """The resources that have been used since, with when they were free and are."""
-        for name, now in later.resources.items():
-            if now is not self.ready(name):
-                yield name, self.ready(name), now
+    def moves(self, end: State) -> Iterator[tuple[str, Instant, Instant]]:
+        """The resources that the trip from here to `end` has set, with when they were free and are."""
+        for name in end.written & end.resources.keys():
+            yield name, self.ready(name), end.resources[name]
 
     def same_facts(self, later: State) -> bool:
         """Whether tokens and what families remember of all steps are the same: whether a trip is the same map again."""
@@ -94,6 +95,8 @@ class Repeat:
 
     def __post_init__(self) -> None:
         self.outer, self.most = self.clock.weight, int(self.counts.max(initial=0))
+        self.written: set[str] = set()
+        """What the last trip has set."""
 
     def every(self) -> None:
         """Make all trips one after the other."""
@@ -112,7 +115,7 @@ class Repeat:
             self._trip(done - 1, self.counts >= done)
             first, before, now = before, now, self._state()
             left = np.maximum(self.counts - done, 0)
-            if 1 < done < self.most and _together(first, before, now, left > 0):
+            if 1 < done < self.most and _together(before, now, left > 0):
                 self._leap(before, now, left)
                 break
             if patience < done < self.most and _in_line(first, before, now, left > 1):
@@ -122,25 +125,26 @@ class Repeat:
         self.clock.weigh(self.outer)
 
     def _state(self) -> State:
-        return State.of(self.clock, self.tokens)
+        return State.of(self.clock, self.tokens, self.written)
 
     def _trip(self, i: int, active: Steps) -> None:
         """Trip i of the steps that make it; the others stay as they are."""
         clock = self.clock
         clock.weigh(np.asarray(self.outer * active, np.float64))
-        if active.all():
-            self.once(i)
-            return
-        before = self._state()
+        around, clock.written = clock.written, set()
+        resources, memo = dict(clock.resources), dict(clock.memo)
         self.once(i)
-        for name, early, now in before.touched(self._state()):
-            clock.resources[name] = pick(active, now, early)
+        self.written, clock.written = clock.written, around | clock.written
+        if active.all():
+            return
+        for name in self.written & clock.resources.keys():
+            clock.resources[name] = pick(active, clock.resources[name], resources.get(name, clock.zero()))
         for name, fact in clock.memo.items():
-            clock.memo[name] = _kept(active, fact, before.memo.get(name))
+            clock.memo[name] = _kept(active, fact, memo.get(name))
 
     def _leap(self, before: State, now: State, trips: IntArray) -> None:
         """Make so many trips more (steps,), all as the last one, from `before` to `now`."""
-        for name, early, late in before.touched(now):
+        for name, early, late in before.moves(now):
             self.clock.resources[name] = _further(early, late, trips)
         for tally, sums in zip(self.clock.tallies, before.sums, strict=True):
             tally.repeat_last(sums, trips)
@@ -160,13 +164,13 @@ class Repeat:
         return False
 
 
-def _together(first: State, before: State, now: State, steps: Steps) -> bool:
+def _together(before: State, now: State, steps: Steps) -> bool:
     """Whether the second of two trips moved all that they touched on by one amount, in some of the steps, along the
     same path."""
     if not before.same_facts(now):
         return False
-    names = dict.fromkeys(name for trip in ((first, before), (before, now)) for name, _, _ in trip[0].touched(trip[1]))
-    touched = [(before.ready(name), now.ready(name)) for name in names]
+    names = (before.written | now.written) & now.resources.keys()  # without tokens that both awaited
+    touched = [(before.ready(name), now.resources[name]) for name in names]
     shifts = [(late.time_ps - early.time_ps)[steps] for early, late in touched]
     if not all((shift == shifts[0]).all() for shift in shifts):
         return False
@@ -181,7 +185,7 @@ def _in_line(first: State, second: State, third: State, steps: Steps) -> bool:
         return False
     if not _same_moves((first, second), (second, third), steps):
         return False
-    for name, early, now in second.touched(third):
+    for name, early, now in second.moves(third):
         one, two, three = _blames(first.ready(name), early, now)
         if (three - two != two - one)[:, steps].any():
             return False
@@ -192,7 +196,7 @@ def _same_moves(one: tuple[State, State], other: tuple[State, State], steps: Ste
     """Whether two trips moved each resource on by the same amount, in some of the steps."""
 
     def moved(trip: tuple[State, State]) -> dict[str, IntArray]:
-        return {name: (now.time_ps - early.time_ps)[steps] for name, early, now in trip[0].touched(trip[1])}
+        return {name: (now.time_ps - early.time_ps)[steps] for name, early, now in trip[0].moves(trip[1])}
 
     ours, theirs = moved(one), moved(other)
     return ours.keys() == theirs.keys() and all((shift == theirs[name]).all() for name, shift in ours.items())

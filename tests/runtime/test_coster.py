@@ -74,8 +74,17 @@ def _row(clock: Clock, o: Any, durations: Mapping[str, int]) -> None:
 TIMED.define("work", 1, [count("amount")], "Work.", _nothing, _work)
 TIMED.define("queue", 2, [count("amount")], "Work later.", _nothing, _queue)
 TIMED.define("transfer", 3, [reads("src")], "Move.", _nothing, _transfer)
+
+
+def _beside(clock: Clock, o: Any, durations: Mapping[str, int]) -> None:
+    """Work that goes on beside the engine, after what was done there."""
+    done = f"{clock.engine}.done"
+    clock.set(done, clock.plus(clock.ready(done), o.amount * durations["work"], "work"))
+
+
 TIMED.define("mode", 4, [count("amount")], "Work in a mode.", _nothing, _mode)
 TIMED.define("row", 5, [count("amount")], "Work on a row.", _nothing, _row)
+TIMED.define("beside", 6, [count("amount")], "Work beside.", _nothing, _beside)
 
 
 # ------------------------------------------------------------ random programs
@@ -100,11 +109,12 @@ class Sync:
 
 @dataclass(frozen=True)
 class Credit:
-    """A loop in which two engines hand each other one buffer, the credit for it given before."""
+    """A loop in which two engines hand each other buffers, the credits for them given before."""
 
     producer: str
     consumer: str
     trips: str
+    buffers: int = 1
 
 
 @dataclass(frozen=True)
@@ -137,7 +147,7 @@ class Emitter:
                     out[engine].append(op(f"timed.{mnemonic}", amount=amount))
                 case Sync(producer, consumer):
                     self.pair(out, producer, consumer)
-                case Credit(producer, consumer, trips):
+                case Credit():
                     self.credit(out, item)
                 case Loop(trips, body, 0):
                     name = f"i{next(self.counters)}"
@@ -160,7 +170,7 @@ class Emitter:
     def credit(self, out: dict[str, list[Any]], item: Credit) -> None:
         op, producer, consumer = self.builder.op, item.producer, item.consumer
         full, free, name = next(self.tokens), next(self.tokens), f"i{next(self.counters)}"
-        out[consumer].append(op("core.signal", token=free))
+        out[consumer] += [op("core.signal", token=free) for _ in range(item.buffers)]
         for engine, first, work, last in ((producer, free, "3", full), (consumer, full, "5", free)):
             out[engine] += [
                 op("core.loop", counter=name, trips=item.trips, kind="sequential"),
@@ -170,7 +180,7 @@ class Emitter:
                 op("timed.work", amount="4"),
                 op("core.end"),
             ]
-        out[producer].append(op("core.wait", token=free))
+        out[producer] += [op("core.wait", token=free) for _ in range(item.buffers)]
 
     def call(self, out: dict[str, list[Any]], body: Sequence[Any], rows: int) -> None:
         name = f"block{next(self.counters)}"
@@ -207,7 +217,7 @@ AMOUNTS = st.sampled_from(["1", "4", "n", "n*2 + 1", "ceildiv(n, 3)"])
 TRIPS = st.sampled_from(["0", "1", "2", "5", "9", "n", "n*2", "ceildiv(n, 2)"])
 PAIRS = st.sampled_from(list(itertools.permutations(ENGINES, 2)))
 LEAVES = st.one_of(
-    st.builds(Op, st.sampled_from(ENGINES), st.sampled_from(["work", "queue", "transfer", "row"]), AMOUNTS),
+    st.builds(Op, st.sampled_from(ENGINES), st.sampled_from(["work", "queue", "transfer", "row", "beside"]), AMOUNTS),
     st.builds(Op, st.sampled_from(ENGINES), st.just("mode"), st.sampled_from(["1", "2"])),
     st.builds(lambda pair: Sync(*pair), PAIRS),
 )
@@ -218,7 +228,7 @@ BODIES = st.recursive(
             LEAVES,
             st.builds(lambda trips, body: Loop(trips, tuple(body)), TRIPS, bodies),
             st.builds(lambda rows, body: Loop("", tuple(body), rows), st.integers(1, 6), bodies),
-            st.builds(lambda pair, trips: Credit(*pair, trips), PAIRS, TRIPS),
+            st.builds(lambda pair, trips, n: Credit(*pair, trips, n), PAIRS, TRIPS, st.integers(1, 3)),
         ),
         min_size=1,
         max_size=4,
@@ -337,6 +347,25 @@ def test_what_is_queued_ends_after_the_engine_is_free() -> None:
         ("e0", "work"): 28,
         ("e1", "work"): 7,
     }
+
+
+def test_what_is_signalled_ahead_is_told_by_when_it_was_signalled() -> None:
+    """Until e0's work beside takes longer than that before the loop, its signals have one and the same time."""
+    builder = Builder({"n": (0, 50)})
+    op = builder.op
+    with extra_sets(TIMED):
+        loop, end = op("core.loop", counter="i", trips="n", kind="sequential"), op("core.end")
+        later = op("core.loop", counter="k", trips="1", kind="sequential")
+        signal, wait = op("core.signal", token=0), op("core.wait", token=0)
+        streams = {
+            "e0": [op("timed.work", amount=20), signal, loop, op("timed.beside", amount=1), signal, end],
+            "e1": [loop, wait, op("timed.work", amount=1), end, later, end],
+            "e2": [later, wait, op("timed.work", amount=100), end],
+        }
+        builder.block("main", streams)
+        engines = {engine: Engine(engine, "simd", "timed", DURATIONS) for engine in streams}
+        code = builder.code(engines=engines, tokens=1, dimensions=("n",))
+    assert cost(code, [40]).time_ps == cost(code, [40], exact=True).time_ps == 40 * 7 + 100 * 7
 
 
 def test_rows_of_a_call_that_differ_in_cost_are_told_apart() -> None:
