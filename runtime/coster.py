@@ -240,7 +240,10 @@ class _Run:
         """Run `once(i)` for i below `trips` (int or one value per step), all one by one if costs vary with i."""
         counts = np.broadcast_to(np.asarray(trips, np.int64), (self.clock.steps,))
         loop = Repeat(self.clock, self.tokens, once, counts)
-        loop.every() if self.exact or varies else loop.short()
+        if self.exact or varies:
+            loop.every()
+        else:
+            loop.short()
 
     def _instruction(self, engine: str, node: Decoded) -> bool:
         """Cost one instruction; False where it waits for a token that nobody has signalled yet."""

@@ -79,7 +79,8 @@ class Field:
     low: int = 0
     """The least legal value of a COUNT."""
     timed: bool = True
-    """Whether the value itself matters to `time`; an untimed one (a row number) may differ between equal repeats."""
+    """Whether the value itself matters to `time`. An untimed one (a row number) may differ between trips that cost the
+    same: whoever writes a loop of them sees to it that each trip finds rows open, or other ones, as the one before."""
 
     @property
     def slots(self) -> int:

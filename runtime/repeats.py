@@ -1,8 +1,9 @@
 """Trips that repeat: a loop's first trips are followed, and tell what all the others come to.
 
-While what the families remember stays as it is (but for arrays, such as rows that each trip opens anew), a trip maps
-ready times to ready times by maximum and sum alone. Two laws of such maps give the rest of a loop exactly (Baccelli et
-al., "Synchronization and Linearity", 1992, chapter 3):
+While what the families remember stays as it is, a trip maps ready times to ready times by maximum and sum alone. Facts
+of all steps are compared; arrays, such as rows that each trip opens anew, are taken to be found by each trip as by the
+ones before (see `isa.Field.timed`). Two laws of such maps give the rest of a loop exactly (Baccelli et al.,
+"Synchronization and Linearity", 1992, chapter 3):
 
 - *They keep common shifts.* Where the second of two trips moved all that either touched on by one amount, each further
   trip moves it on by that amount too. What neither touched no longer holds it up: it held up the first as much.
@@ -23,14 +24,15 @@ from numpy.typing import NDArray
 
 from crossbank.runtime.clock import Clock, FloatArray, Instant, IntArray, pick, widened
 
-Steps = NDArray[np.bool_]
+Mask = NDArray[np.bool_]
+"""Some of the steps."""
 
 
 class Parted(Exception):
     """Some steps made a trip that others did not, and families remember what they can't tell step by step: from here
     on they can't be costed side by side."""
 
-    def __init__(self, steps: Steps) -> None:
+    def __init__(self, steps: Mask) -> None:
         super().__init__("steps that can't be costed side by side")
         self.steps = steps
         """Those that made the trip."""
@@ -110,7 +112,7 @@ class Repeat:
             self.every()
             return
         before = now = self._state()
-        patience = 2
+        patience = 2  # trips until resources may be taken to keep to a line; twice as many whenever they don't
         for done in range(1, self.most + 1):
             self._trip(done - 1, self.counts >= done)
             first, before, now = before, now, self._state()
@@ -127,7 +129,7 @@ class Repeat:
     def _state(self) -> State:
         return State.of(self.clock, self.tokens, self.written)
 
-    def _trip(self, i: int, active: Steps) -> None:
+    def _trip(self, i: int, active: Mask) -> None:
         """Trip i of the steps that make it; the others stay as they are."""
         clock = self.clock
         clock.weigh(np.asarray(self.outer * active, np.float64))
@@ -164,9 +166,9 @@ class Repeat:
         return False
 
 
-def _together(before: State, now: State, steps: Steps) -> bool:
-    """Whether the second of two trips moved all that they touched on by one amount, in some of the steps, along the
-    same path."""
+def _together(before: State, now: State, steps: Mask) -> bool:
+    """Whether the second of two trips moved all that they touched on by one amount, in some of the steps, and took
+    nothing from any part of a path: between paths of equal length it doesn't choose."""
     if not before.same_facts(now):
         return False
     names = (before.written | now.written) & now.resources.keys()  # without tokens that both awaited
@@ -178,7 +180,7 @@ def _together(before: State, now: State, steps: Steps) -> bool:
     return all((late >= early).all() for early, late in blames)
 
 
-def _in_line(first: State, second: State, third: State, steps: Steps) -> bool:
+def _in_line(first: State, second: State, third: State, steps: Mask) -> bool:
     """Whether two trips in a row moved each resource on by an amount of its own, in some of the steps, and likewise
     each part of its path."""
     if not (first.same_facts(second) and second.same_facts(third)):
@@ -192,7 +194,7 @@ def _in_line(first: State, second: State, third: State, steps: Steps) -> bool:
     return True
 
 
-def _same_moves(one: tuple[State, State], other: tuple[State, State], steps: Steps) -> bool:
+def _same_moves(one: tuple[State, State], other: tuple[State, State], steps: Mask) -> bool:
     """Whether two trips moved each resource on by the same amount, in some of the steps."""
 
     def moved(trip: tuple[State, State]) -> dict[str, IntArray]:
@@ -211,7 +213,7 @@ def _same(one: object, other: object) -> bool:
     return one == other
 
 
-def _kept(active: Steps, new: object, old: object) -> object:
+def _kept(active: Mask, new: object, old: object) -> object:
     """What a family remembers after a trip: arrays as they were in the steps that did not make it; Parted where they
     differ in anything else."""
     if new is old:
