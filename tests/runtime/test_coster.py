@@ -82,8 +82,17 @@ def _beside(clock: Clock, o: Any, durations: Mapping[str, int]) -> None:
     clock.set(done, clock.plus(clock.ready(done), o.amount * durations["work"], "work"))
 
 
+def _fill(clock: Clock, o: Any, durations: Mapping[str, int]) -> None:
+    """Work that takes longer once 20 others have filled a queue."""
+    held = clock.memo.get("held", 0)
+    clock.memo["held"] = held + 1
+    duration = durations["work"] if held < 20 else durations["work"] + durations["issue"]
+    clock.set(clock.engine, clock.plus(clock.ready(clock.engine), duration, "work"))
+
+
 TIMED.define("mode", 4, [count("amount")], "Work in a mode.", _nothing, _mode)
 TIMED.define("row", 5, [count("amount")], "Work on a row.", _nothing, _row)
+TIMED.define("fill", 7, [count("amount")], "Work through a queue.", _nothing, _fill)
 TIMED.define("beside", 6, [count("amount")], "Work beside.", _nothing, _beside)
 
 
@@ -347,6 +356,11 @@ def test_what_is_queued_ends_after_the_engine_is_free() -> None:
         ("e0", "work"): 28,
         ("e1", "work"): 7,
     }
+
+
+def test_a_loop_whose_engine_remembers_something_else_each_trip_is_followed() -> None:
+    code = program([Loop("n", (Op("e0", "fill", "1"),))])
+    assert cost(code, [40]).time_ps == cost(code, [40], exact=True).time_ps == 40 * 7 + 20 * 2
 
 
 def test_what_is_signalled_ahead_is_told_by_when_it_was_signalled() -> None:
