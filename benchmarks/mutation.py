@@ -121,7 +121,8 @@ def behaviour(program: Program, seed: int = 0) -> tuple[str, str]:
 
 
 def outcome(program: Program, change: Change, expected: tuple[str, str]) -> str:
-    """ "refused", "fails", "output", "cost" or "survives"."""
+    """What becomes of it: "refused" by the verifier, "stopped" or "crashes" in a run, "output" or "cost" where that
+    differs, or "survives"."""
     changed = Program(change.applied(program.code), program.tensors)
     try:
         changed.verify()
@@ -149,6 +150,7 @@ def run(options: Options) -> Iterator[Row]:
                     program.code.blocks[change.block].streams[change.engine][change.index]
                 )
                 yield Row(f"{target}: {result}", "", f"{decoded.name} {change}", None)
-        row = at_least(f"{target}, {CHANGES} changes noticed", 1 - counts.get("survives", 0) / CHANGES, SHARE)
+        missed = counts.get("survives", 0) + counts.get("crashes", 0)
+        row = at_least(f"{target}, {CHANGES} changes noticed", 1 - missed / CHANGES, SHARE)
         parts = ", ".join(f"{n} {what}" for what, n in sorted(counts.items()))
         yield Row(row.name, row.bar, f"{row.measured} ({parts})", row.ok)

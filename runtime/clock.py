@@ -86,7 +86,7 @@ def latest(first: Instant, *others: Instant) -> Instant:
 
 
 @dataclass
-class Tally:
+class Totals:
     """Sums by key over the steps; what is added under one weight is added up first and weighed when it is settled."""
 
     steps: int
@@ -139,13 +139,13 @@ class Clock:
 
     def __post_init__(self) -> None:
         self._start = Instant(np.zeros(self.steps, np.int64), np.zeros((0, self.steps), np.int64))
-        self._energy_j, self._counters, self._busy_ps = (Tally(self.steps) for _ in range(3))
-        self.tallies = self._energy_j, self._counters, self._busy_ps
+        self._energy_j, self._counters, self._busy_ps = (Totals(self.steps) for _ in range(3))
+        self.totals = self._energy_j, self._counters, self._busy_ps
 
     def settle(self) -> None:
         """Weigh what has been added up since the last time."""
-        for tally in self.tallies:
-            tally.settle(self.weight)
+        for total in self.totals:
+            total.settle(self.weight)
 
     @property
     def energy_j(self) -> dict[tuple[str, str, int], FloatArray]:

@@ -222,7 +222,7 @@ def _summarise(code: Code, prompt: int, generate: int, batch: int, phases: Mappi
     for phase, steps in phases.items():
         time_s = float(steps.time_ps.sum()) * PS
         times[phase] = time_s
-        slots = defaultdict[int, Share](Share)
+        nodes = defaultdict[int, Share](Share)
         parts = {
             key: Share(_total(steps.path_ps, key, PS), _total(steps.energy_j, key, 1.0))
             for key in {**steps.path_ps, **steps.energy_j}
@@ -235,9 +235,9 @@ def _summarise(code: Code, prompt: int, generate: int, batch: int, phases: Mappi
             views["phase"][phase] += share
             views["engine"][engine] += share
             views["component"][f"{engine}: {component}"] += share
-            slots[key[2]] += share
-        for slot, share in slots.items():
-            for name, part in _node_shares(code, slot, share):
+            nodes[key[2]] += share
+        for node, share in nodes.items():
+            for name, part in _node_shares(code, node, share):
                 views["node"][name] += part
         if static_w:
             share = Share(0.0, static_w * time_s)

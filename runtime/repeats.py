@@ -55,7 +55,7 @@ class State:
     def of(clock: Clock, tokens: Mapping[int, int], written: Set[str]) -> State:
         """As it is now."""
         clock.settle()
-        sums = tuple(dict(tally.sums) for tally in clock.tallies)
+        sums = tuple(dict(total.sums) for total in clock.totals)
         return State(frozenset(written), dict(clock.resources), dict(clock.memo), dict(tokens), sums, clock.zero())
 
     def restore(self, clock: Clock, tokens: dict[int, int]) -> None:
@@ -63,9 +63,9 @@ class State:
         clock.resources, clock.memo = dict(self.resources), dict(self.memo)
         tokens.clear()
         tokens.update(self.tokens)
-        for tally, sums in zip(clock.tallies, self.sums, strict=True):
-            tally.fresh.clear()
-            tally.sums = dict(sums)
+        for total, sums in zip(clock.totals, self.sums, strict=True):
+            total.fresh.clear()
+            total.sums = dict(sums)
 
     def ready(self, name: str) -> Instant:
         """When a resource is free."""
@@ -134,10 +134,11 @@ class Repeat:
         clock = self.clock
         clock.weigh(np.asarray(self.outer * active, np.float64))
         around, clock.written = clock.written, set()
-        resources, memo = dict(clock.resources), dict(clock.memo)
+        everyone = bool(active.all())
+        resources, memo = ({}, {}) if everyone else (dict(clock.resources), dict(clock.memo))
         self.once(i)
         self.written, clock.written = clock.written, around | clock.written
-        if active.all():
+        if everyone:
             return
         for name in self.written & clock.resources.keys():
             clock.resources[name] = pick(active, clock.resources[name], resources.get(name, clock.zero()))
@@ -148,13 +149,13 @@ class Repeat:
         """Make so many trips more (steps,), all as the last one, from `before` to `now`."""
         for name, early, late in before.moves(now):
             self.clock.resources[name] = _further(early, late, trips)
-        for tally, sums in zip(self.clock.tallies, before.sums, strict=True):
-            tally.repeat_last(sums, trips)
+        for total, sums in zip(self.clock.totals, before.sums, strict=True):
+            total.repeat_last(sums, trips)
 
     def _land(self, before: State, now: State, left: IntArray) -> bool:
         """Leap to the last trip and make it: whether it moved all on as the trip from `before` to `now` did.
 
-        Where it did not, all is `now` again.
+        Where it did not, all is `now` again. Its number is that of the longest steps: costs don't vary with it.
         """
         self._leap(before, now, np.maximum(left - 1, 0))
         last = self._state()

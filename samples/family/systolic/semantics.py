@@ -19,7 +19,7 @@ class Transposed(IntEnum):
 
 
 class Unit:
-    """The state of one array: whether this session rounds at all."""
+    """The state of one array: whether it rounds at all."""
 
     def __init__(self, config: Mapping[str, Any], machine: Any) -> None:
         self.rounds = not machine.ideal
