@@ -12,6 +12,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from crossbank.compiler.frontend.reference import reference_values
+
 MAX_COMPUTED = 64
 """Nodes that one value may take to compute."""
 MAX_ELEMENTS = 64
@@ -98,19 +100,12 @@ class KnownValues:
         self, name: str, nodes: Sequence[onnx.NodeProto], tensors: Mapping[str, onnx.TensorProto]
     ) -> NDArray[Any] | None:
         """By ONNX's reference implementation."""
-        from onnx.reference import ReferenceEvaluator
-
         self._left -= 1
         if self._left < 0:
             return None
         graph = helper.make_graph(nodes, "value", [], [onnx.ValueInfoProto(name=name)], list(tensors.values()))
-        model = helper.make_model(graph, opset_imports=self.model.opset_import, ir_version=10)
-        try:
-            with np.errstate(all="ignore"):
-                outs: Any = ReferenceEvaluator(model).run([name], {})  # pyright: ignore[reportUnknownMemberType]
-            return np.asarray(outs[0])
-        except (NotImplementedError, RuntimeError, TypeError, ValueError, IndexError):
-            return None
+        outs = reference_values(graph, self.model.opset_import, {})
+        return None if outs is None else np.asarray(outs[0])
 
     def shape(self, name: str) -> Sequence[int | None] | None:
         """The dimensions of a value, None for those that aren't stated; None where not even their number is."""
